@@ -1,0 +1,13 @@
+"""The base of every section of a recipe: typed, closed, immutable.
+
+A section stands beside the code it configures; `tasks/recipe.py` composes the sections into the Recipe.
+A field without a paper's value is our choice and is listed in `docs/published-and-chosen.md`.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """One section of the recipe. Unknown keys are errors; instances cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False, protected_namespaces=())

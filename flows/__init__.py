@@ -1,0 +1,1 @@
+"""Prefect flows, one per stage group, and the command line. Wiring only."""

@@ -1,0 +1,1 @@
+"""The LLaMA transformer, its training loops, generation, checkpoints and export."""

@@ -1,0 +1,1 @@
+"""Artifacts: fingerprints, manifests, locks and lineage. Knows nothing of language models."""
