@@ -4,7 +4,16 @@ A section stands beside the code it configures; `tasks/recipe.py` composes the s
 A field without a paper's value is our choice and is listed in `docs/published-and-chosen.md`.
 """
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict
+
+
+class InputFile:
+    """Marks a field that holds the path of a file: its content counts for the fingerprint, never its address."""
+
+
+FilePath = Annotated[str, InputFile()]
 
 
 class Section(BaseModel):

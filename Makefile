@@ -1,0 +1,51 @@
+# Quipu: `make` lists the targets; `make demo` and `make test` each do everything they need.
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo smoke test soak lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## virtual environment, pinned packages, KenLM's trainer (the command is then .venv/bin/quipu)
+
+demo: setup ## raw corpora to an evaluated model on this machine, then the report (about 8 minutes)
+	$(BIN)/quipu run configs/demo.yaml
+	$(BIN)/quipu report
+
+smoke: setup ## the same chain, smaller still
+	$(BIN)/quipu run configs/smoke.yaml --store runs/smoke
+	$(BIN)/quipu report --store runs/smoke
+
+test: setup ## all tests but the long ones
+	$(BIN)/python -m pytest tests
+
+soak: setup ## kill the smoke recipe at random moments, again and again
+	$(BIN)/python -m pytest tests/soak.py -s
+
+lint: setup ## format, lint and types
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+bench: setup ## the figures of docs/performance.md
+	$(BIN)/python -m bench.spine
+
+clean: ## remove the environment and what was built; never runs/
+	rm -rf $(VENV) build *.egg-info
+
+$(STAMP): constraints/cpu.txt pyproject.toml docker/build-kenlm
+	@command -v $(PYTHON) >/dev/null || { echo "quipu: no $(PYTHON) here; install Python 3.11 or newer, or say make $(MAKECMDGOALS) PYTHON=…"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "quipu: $(PYTHON) is older than 3.11; say make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "quipu: $(PYTHON) has no venv module; install it (Debian: python3-venv)"; exit 2; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || { echo "quipu: no C++ compiler here; install one (Debian: apt-get install g++), fastText and KenLM are built from source"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "quipu: installing pinned packages (about 0.8 GB, 3 to 5 minutes; without a CPU wheel of torch at hand pip takes the CUDA build, about 4 GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/cpu.txt setuptools wheel
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/cpu.txt -e '.[dev]'
+	@echo "quipu: building KenLM's trainer"
+	@docker/build-kenlm $(VENV)
+	@touch $(STAMP)
+	@echo "quipu: set up; the command is $(BIN)/quipu"

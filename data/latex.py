@@ -1,0 +1,209 @@
+"""One paper's LaTeX to the text of its body (L1 §2.1, arXiv): what stands before the first section, the bibliography,
+comments and (by option) the appendix go; user macros are expanded; all other LaTeX stays as it is.
+
+Three passes over tokens: `latex_tokens` drops comments, `latex_macros` resolves `\\input` and macros, and here the
+expanded paper is cut. So a commented section, one made by a macro and one inside `verbatim` are each what they are in TeX.
+"""
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from data.latex_macros import expand
+from data.latex_reader import MacroLimit, Tokens
+from data.latex_tokens import render, tokenize
+from data.section import Section
+
+__all__ = ["Cleaned", "LatexConfig", "MacroLimit", "clean", "main_file"]
+
+_SECTIONS = {"\\part", "\\chapter", "\\section", "\\subsection", "\\subsubsection", "\\paragraph", "\\subparagraph"}
+_BIBLIOGRAPHIES = {"thebibliography", "references", "REFERENCES", "mcbibliography", "bibdiv"}
+_APPENDICES = {"appendices", "appendix", "subappendices"}
+_REFERENCE_COMMANDS = {"\\bibliography", "\\bibliographystyle", "\\printbibliography", "\\nocite", "\\bibliographyunit"}
+_REFERENCE_TITLES = {"references", "bibliography", "referencesandnotes", "literaturecited", "referencesandlinks"}
+_APPENDIX_COMMANDS = {"\\appendix", "\\appendices"}
+_DRAWINGS = (".pgf", ".tikz", ".pstex_t", ".pdf_t", ".eps_tex", ".pdf_tex", ".bbl", ".bib")  # \input, but no prose
+_HAS_CLASS = re.compile(r"(?m)^[^%\n]{0,200}\\document(?:class|style)\b")
+_HAS_BODY = re.compile(r"(?m)^[^%\n]{0,200}\\begin\s{0,3}\{document\}")
+_IS_PART = re.compile(r"\\documentclass\s{0,3}(?:\[[^\]]{0,200}\])?\s{0,3}\{(?:standalone|subfiles|letter)\}")
+_IS_PACKAGE = re.compile(r"\\(?:ProvidesPackage|NeedsTeXFormat|ProvidesFile)\b")
+
+
+class LatexConfig(Section):
+    """How a paper's LaTeX is cleaned."""
+
+    keep_appendix: bool = False  # chosen: the paper does not say; the public reproduction cuts it
+    without_sections: Literal["keep", "drop"] = "keep"  # chosen: letters have no sections; keep what follows the abstract
+    max_expansions: int = Field(default=500_000, ge=1)  # chosen: macro calls of one paper, 20 times a book full of notation
+    max_characters: int = Field(default=16_000_000, ge=1)  # chosen: output of one paper, 10 times a long thesis
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The text of a paper and what was met on the way to it."""
+
+    text: str
+    expanded: int
+    opaque: int
+    missing: int
+
+
+def clean(files: Mapping[str, str], main: str, config: LatexConfig) -> Cleaned:
+    """The body of the paper whose sources are `files` (name to text), read from `main` on.
+
+    The text may be empty. Raises MacroLimit when the macros do not end.
+    """
+    folder = posixpath.dirname(main)
+
+    def load(name: str) -> tuple[str, Tokens] | None:
+        found = _find(files, folder, name)
+        tokens = _included(files[found], found) if found is not None else None
+        return None if found is None or tokens is None else (found, tokens)
+
+    expansion = expand(tokenize(files[main]), load, config.max_expansions, config.max_characters)
+    text = render(_cut(expansion.tokens, config)).strip()
+    return Cleaned(text, expansion.expanded, expansion.opaque, expansion.missing)
+
+
+def main_file(files: Mapping[str, str]) -> str | None:
+    """The file that TeX is called with: it has the document class and body, lies highest and is largest."""
+
+    def rank(name: str) -> tuple[int, int, int, str]:
+        text = files[name]
+        score = 2 * bool(_HAS_CLASS.search(text)) + bool(_HAS_BODY.search(text)) - bool(_IS_PART.search(text))
+        return -score, name.count("/"), -len(text), name
+
+    sources = [name for name in files if name.lower().endswith((".tex", ".ltx", ".latex", ".txt")) or "." not in name]
+    return min(sources or [name for name in files if not name.lower().endswith((".sty", *_DRAWINGS))], key=rank, default=None)
+
+
+def _find(files: Mapping[str, str], folder: str, name: str) -> str | None:
+    name = name.strip().strip('"')
+    if not name or name.lower().endswith(_DRAWINGS):
+        return None
+    for base in (folder, "") if folder else ("",):
+        path = posixpath.normpath(posixpath.join(base, name))
+        for candidate in (path + ".tex", path):
+            if candidate in files:
+                return candidate
+    return None
+
+
+def _included(text: str, name: str) -> Tokens | None:
+    if name.endswith(".sty"):  # an author's own macros, not a package of the distribution that travels along
+        return None if _IS_PACKAGE.search(text) else tokenize(text, at_is_letter=True)
+    tokens = tokenize(text)
+    start = _environment_at(tokens, "\\begin", "document") if _HAS_CLASS.search(text) else None
+    if start is None:
+        return tokens
+    end = _environment_at(tokens, "\\end", "document", start)
+    return tokens[start + 4 : end]
+
+
+def _environment_at(tokens: Tokens, command: str, name: str, start: int = 0) -> int | None:
+    try:
+        while True:
+            start = tokens.index(command, start)
+            if tokens[start + 1 : start + 4] == ["{", name, "}"]:
+                return start
+            start += 1
+    except ValueError:
+        return None
+
+
+def _cut(tokens: Tokens, config: LatexConfig) -> Tokens:
+    start = _environment_at(tokens, "\\begin", "document")
+    body = tokens[start + 4 :] if start is not None else tokens
+    first = next((index for index in range(len(body)) if body[index] in _SECTIONS and _title(body, index) is not None), None)
+    if first is None:
+        if config.without_sections == "drop":
+            return []
+        first = _after_front_matter(body)
+    return _without_references(body, first, config.keep_appendix)
+
+
+def _after_front_matter(body: Tokens) -> int:
+    """Where the text begins in a paper without sections: after its title and abstract."""
+    abstract = _environment_at(body, "\\end", "abstract")
+    title = body.index("\\maketitle") + 1 if "\\maketitle" in body else 0
+    return max(title, abstract + 4 if abstract is not None else 0)
+
+
+def _without_references(body: Tokens, index: int, keep_appendix: bool) -> Tokens:
+    out: Tokens = []
+    in_references = False  # below a heading "References" that a hand-made list follows
+    while index < len(body):
+        token = body[index]
+        name = _group(body, index + 1) if token in ("\\begin", "\\end") else None
+        if token == "\\begin" and (name in _BIBLIOGRAPHIES or (name in _APPENDICES and not keep_appendix)):
+            index = _end_of_environment(body, name, index)
+        elif token in _REFERENCE_COMMANDS:
+            index = _after_arguments(body, index + 1)
+        elif (
+            token == "\\bye"
+            or (token in _APPENDIX_COMMANDS and not keep_appendix)
+            or (token == "\\end" and name in (None, "document"))
+        ):
+            break
+        else:
+            if token in _SECTIONS and (title := _title(body, index)) is not None:
+                in_references = "".join(filter(str.isalpha, title)).lower() in _REFERENCE_TITLES
+            if not in_references:
+                out.append(token)
+            index += 1
+    return out
+
+
+def _title(body: Tokens, index: int) -> str | None:
+    """The title of the section command at `index`; None if no title follows, as in `\\titleformat{\\section}`."""
+    index += 1
+    skipped = 0
+    while index < len(body) and skipped < 40 and body[index] != "{":
+        if body[index][0] in "\\}":
+            return None
+        if body[index] == "[":
+            skipped += 1
+            while index < len(body) and body[index] != "]" and skipped < 40:
+                index, skipped = index + 1, skipped + 1
+        elif body[index].strip(" \t\n*") and not skipped:
+            return None
+        index += 1
+        skipped += 1
+    return _group(body, index)
+
+
+def _group(body: Tokens, index: int) -> str | None:
+    """The text of the `{group}` that begins at `index`, looked at for 400 tokens; None if there is no group."""
+    while index < len(body) and body[index].isspace():
+        index += 1
+    if index >= len(body) or body[index] != "{":
+        return None
+    depth, parts = 1, list[str]()
+    for token in body[index + 1 : index + 400]:
+        depth += (token == "{") - (token == "}")
+        if depth == 0:
+            break
+        parts.append(token)
+    return "".join(parts)
+
+
+def _after_arguments(body: Tokens, index: int) -> int:
+    """The index after `[...]` and `{...}` that begin at `index`."""
+    for open_, close in (("[", "]"), ("{", "}")):
+        if index < len(body) and body[index] == open_:
+            depth = 0
+            for position in range(index, min(len(body), index + 2000)):
+                depth += (body[position] == open_) - (body[position] == close)
+                if depth == 0:
+                    index = position + 1
+                    break
+    return index
+
+
+def _end_of_environment(body: Tokens, name: str | None, index: int) -> int:
+    end = _environment_at(body, "\\end", name or "", index)
+    return len(body) if end is None else end + 4

@@ -1,0 +1,180 @@
+"""What a report says, as plain data: read from manifests and training metrics, and from nowhere else.
+
+A stage that has not run has an empty manifest and shows as pending; a figure that no manifest holds is None.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from evaluation.carbon import CarbonConfig, Footprint, footprint
+from evaluation.curves import ALL, Point, is_figure, points, read_curve, validation
+
+DONE = "done"
+EVALUATION = "evaluate-"
+_TRAINING = re.compile(
+    r"pretrain|sft|reward-.+|round\d+-(tune|ppo)"
+)  # only these have metrics.jsonl; others may be large and remote
+
+
+class StoredArtifact(Protocol):
+    """What the report asks of `store.artifact.Artifact`."""
+
+    @property
+    def manifest(self) -> Any: ...
+    @property
+    def directory(self) -> Path: ...
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage: its state, its manifest (empty if it left no artifact), the rows of its training metrics."""
+
+    name: str
+    state: str
+    manifest: Mapping[str, Any]
+    curve: tuple[Mapping[str, Any], ...] = ()
+
+    def get(self, key: str) -> Any:
+        """A field of the manifest, or None."""
+        return self.manifest.get(key)
+
+    @property
+    def funnel(self) -> Mapping[str, Any]:
+        """Documents in and out; empty for stages that count none."""
+        return self.manifest.get("funnel") or {}
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Figures that the stage left in its manifest."""
+        return self.manifest.get("metrics") or {}
+
+    @property
+    def bytes(self) -> int | None:
+        """Size of the declared data files."""
+        return sum(file["size"] for file in self.manifest["files"]) if self.manifest.get("files") is not None else None
+
+    def points(self, key: str) -> list[Point]:
+        """(step, value) of a training figure."""
+        return points(self.curve, key)
+
+    def validation(self) -> dict[str, list[Point]]:
+        """Source → (step, held-out loss in nats per token), `all` first."""
+        return validation(self.curve)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the page and the JSON are made of."""
+
+    title: str
+    stages: tuple[StageReport, ...]
+    carbon: CarbonConfig
+    failures: Mapping[str, str]  # stage → last lines of its log
+
+    def stage(self, name: str) -> StageReport | None:
+        """The stage of this name, if the run has one."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def footprints(self) -> dict[str, Footprint]:
+        """Stage → energy and carbon, of the stages that left an artifact."""
+        found = {stage.name: footprint(stage.manifest, self.carbon) for stage in self.stages if stage.manifest}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def tco2eq(self) -> float | None:
+        """Tonnes of all stages, None before the first is done."""
+        footprints = self.footprints()
+        return sum(one.tco2eq for one in footprints.values()) if footprints else None
+
+    def evaluations(self) -> list[tuple[str, list[Mapping[str, Any]]]]:
+        """(model, checkpoints by step) of every evaluation stage that has figures."""
+        found = []
+        for stage in self.stages:
+            checkpoints = stage.metrics.get("checkpoints") if stage.name.startswith(EVALUATION) else None
+            if checkpoints:
+                found.append((stage.name.removeprefix(EVALUATION), sorted(checkpoints, key=lambda row: row.get("step") or 0)))
+        return found
+
+
+def report_data(
+    artifacts: Mapping[str, StoredArtifact],
+    states: Mapping[str, str],
+    carbon: CarbonConfig,
+    title: str,
+    failures: Mapping[str, str] | None = None,
+) -> ReportData:
+    """Read the manifests of a run's artifacts; `states` names all its stages in order, run or not."""
+    names = [*states, *(name for name in artifacts if name not in states)]
+    stages = tuple(_stage(name, states.get(name, DONE), artifacts.get(name)) for name in names)
+    return ReportData(title, stages, carbon, dict(failures or {}))
+
+
+def to_json(data: ReportData) -> str:
+    """The text of `report.json`, the figures that a program may want: `title`, `headline`, `stages`."""
+    figures = {"title": data.title, "headline": headline(data), "stages": [_stage_figures(stage) for stage in data.stages]}
+    return json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def headline(data: ReportData) -> dict[str, Any]:
+    """Losses in nats per token, tonnes of carbon, and the newest checkpoint's benchmarks of every evaluated model.
+
+    `benchmark_accuracy` and `benchmark_chance` are means over the tasks of the last evaluated model (L2 Table 3).
+    """
+    pretrain, mix = data.stage("pretrain"), data.stage("mix")
+    held_out = pretrain.validation().get(ALL, []) if pretrain else []
+    benchmarks = {model: _newest_scores(checkpoints) for model, checkpoints in data.evaluations()}
+    last = [row for row in list(benchmarks.values())[-1].values() if is_figure(row.get("accuracy"))] if benchmarks else []
+    unigram = mix.metrics.get("unigram_loss") if mix else None
+    return {
+        "validation_loss_first": held_out[0][1] if held_out else None,
+        "validation_loss_last": held_out[-1][1] if held_out else None,
+        "unigram_loss": unigram if is_figure(unigram) else None,
+        "tco2eq": data.tco2eq(),
+        "benchmark_accuracy": _mean([row["accuracy"] for row in last]),
+        "benchmark_chance": _mean([row["chance"] for row in last if is_figure(row.get("chance"))]),
+        "benchmarks": benchmarks,
+    }
+
+
+def _stage(name: str, state: str, artifact: StoredArtifact | None) -> StageReport:
+    if artifact is None:
+        return StageReport(name, state, {})
+    curve: Sequence[Mapping[str, Any]] = ()
+    if _TRAINING.fullmatch(name) and (metrics := Path(artifact.directory) / "metrics.jsonl").is_file():
+        curve = read_curve(metrics)
+    return StageReport(name, state, _record(artifact.manifest), tuple(curve))
+
+
+def _record(manifest: Any) -> Mapping[str, Any]:
+    if is_dataclass(manifest) and not isinstance(manifest, type):
+        return asdict(manifest)
+    return manifest.model_dump(mode="json") if hasattr(manifest, "model_dump") else dict(manifest)
+
+
+def _newest_scores(checkpoints: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    newest = checkpoints[-1]
+    fields = ("accuracy", "ci95", "chance", "n")
+    return {
+        task: {"step": newest.get("step"), **{key: row.get(key) for key in fields}}
+        for task, row in (newest.get("tasks") or {}).items()
+    }
+
+
+def _stage_figures(stage: StageReport) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "fingerprint": stage.get("fingerprint"),
+        "state": stage.state,
+        "seconds": stage.get("wall_seconds"),
+        "cpu_seconds": stage.get("cpu_seconds"),
+        "peak_rss_mib": stage.get("peak_rss_mib"),
+        "rows_in": stage.funnel.get("rows_in"),
+        "rows_out": stage.funnel.get("rows_out"),
+    }
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

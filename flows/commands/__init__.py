@@ -1,0 +1,1 @@
+"""The commands of `quipu`, one file per subject; each offers `register(app)`."""

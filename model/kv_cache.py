@@ -1,0 +1,31 @@
+"""Keys and values of earlier tokens, so that generation computes each token once.
+
+Rows of a batch may have different lengths: each row is written at its own positions, and a query at position p sees the
+keys at positions 0..p of its row. What stands beyond a row's length is padding that no query of that row can see.
+"""
+
+import torch
+from torch import Tensor
+
+from model.config import ModelConfig
+
+
+class KVCache:
+    """Room for `length` tokens in each of `rows` rows; two tensors per layer, (rows, kv_heads, length, head_dim)."""
+
+    def __init__(self, config: ModelConfig, rows: int, length: int, device: torch.device, dtype: torch.dtype) -> None:
+        shape = (rows, config.n_kv_heads, length, config.head_dim)
+        self.keys = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layers)]
+        self.values = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layers)]
+
+    def update(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor, visible: int) -> tuple[Tensor, Tensor]:
+        """Store keys, values (rows, kv_heads, time, head_dim) at `positions` (rows, time); returns the first `visible`."""
+        index = positions[:, None, :, None].expand_as(keys)
+        self.keys[layer].scatter_(2, index, keys)
+        self.values[layer].scatter_(2, index, values)
+        return self.keys[layer][:, :, :visible], self.values[layer][:, :, :visible]
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep only these rows, in this order: sequences that have ended leave the batch."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]

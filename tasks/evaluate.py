@@ -1,0 +1,52 @@
+"""`evaluate-<model>`: benchmark scores of the final model and of the checkpoints on the way (L1 §3, Fig. 1-2)."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.stage import Shard, StageContext, StageFailed
+
+
+def evaluate_checkpoints(context: StageContext) -> None:
+    """Every published checkpoint on every benchmark, several checkpoints side by side."""
+    config = context.config["evaluation.multiple_choice"]
+    items = context.inputs["eval-sets"].path("items.parquet")
+    folders = _checkpoints(context)
+    shards = [
+        Shard(f"step-{step:08d}.json", {"weights": weights, "folder": folder.as_posix(), "step": step, "items": items, "config": config})
+        for step, folder, weights in folders
+    ]
+    scores = [result.value for result in context.map(_evaluate_one, shards)]
+    last = scores[-1]["tasks"]
+    context.metrics["checkpoints"] = scores
+    context.metrics["headline"] = ", ".join(f"{name} {row['accuracy']:.1%} (chance {row['chance']:.1%})" for name, row in last.items())
+
+
+def _evaluate_one(output: Path, weights: Path, folder: str, step: int, items: Path, config: Any) -> dict[str, Any]:
+    import json
+
+    import torch
+
+    from data.documents import read_rows
+    from evaluation.local_model import LocalModel
+    from evaluation.multiple_choice import askable, evaluate
+
+    torch.set_num_threads(1)
+    model = LocalModel.open(folder)
+    by_benchmark: dict[str, list[Any]] = {}
+    for row in read_rows([items]):
+        by_benchmark.setdefault(row["benchmark"], []).append(row)
+    tasks = {name: evaluate(model, askable(rows), config).to_json() for name, rows in sorted(by_benchmark.items()) if askable(rows)}
+    record = {"step": step, "tasks": tasks}
+    output.write_text(json.dumps(record, sort_keys=True) + "\n")
+    return record
+
+
+def _checkpoints(context: StageContext) -> list[tuple[int, Path, Path]]:
+    """(step, folder, weights) of the published checkpoints and of the final model, in order of steps."""
+    artifact = context.inputs["pretrain"]
+    found = [(int(path.parent.name.removeprefix("step-")), path.parent, path) for path in artifact.paths("checkpoints/*/model.safetensors")]
+    last = artifact.manifest.metrics["steps"]
+    final = artifact.paths("model/model.safetensors") or artifact.paths("model/*.index.json")
+    if not final:
+        raise StageFailed("the pretrained artifact holds no weights under model/")
+    return sorted([entry for entry in found if entry[0] != last] + [(last, final[0].parent, final[0])])

@@ -1,0 +1,79 @@
+"""From a stage, its part of the recipe and its inputs to the fingerprint: what counts and what does not.
+
+What equals a default is left out, so that a new field renames nothing; a file named in the recipe counts by content.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from data.section import InputFile
+from store.canonical import fingerprint, sha256_file
+from tasks.code_digest import code_digest
+from tasks.recipe import Recipe, section
+from tasks.stage import RawFile, Stage
+
+
+def stage_seed(recipe: Recipe, stage: Stage) -> int | None:
+    """A 31-bit seed from the recipe's seed and the stage's name, or None for stages that use none."""
+    if not stage.seeded:
+        return None
+    return int.from_bytes(hashlib.sha256(f"{recipe.seed}/{stage.name}".encode()).digest()[:4], "big") >> 1
+
+
+def stage_fingerprint(stage: Stage, recipe: Recipe, inputs: Mapping[str, str], raw: list[RawFile] | None) -> str:
+    """16 hex digits. `inputs`: stage name → content digest of its artifact; `raw`: files of an acquiring stage."""
+    parts: dict[str, Any] = {
+        "stage": stage.name,
+        "version": stage.version,
+        "config": config_identity(stage, recipe),
+        "inputs": dict(inputs),
+    }
+    if raw is not None:
+        parts["raw"] = [[file.name, file.sha256] for file in raw]
+    if stage.seeded:
+        parts["seed"] = stage_seed(recipe, stage)
+    if stage.kind == "data":
+        parts["code"] = code_digest(stage.body)
+    if stage.environment:
+        parts["environment"] = installed_inputs()
+    return fingerprint(parts)
+
+
+def config_identity(stage: Stage, recipe: Recipe) -> dict[str, Any]:
+    """The recipe's sub-trees that the stage reads, without defaults, files by content."""
+    return {dotted: _identity(section(recipe, dotted)) for dotted in stage.reads}
+
+
+def config_record(stage: Stage, recipe: Recipe) -> dict[str, Any]:
+    """The same sub-trees in full, for the manifest and for saying what changed."""
+    return {dotted: _full(section(recipe, dotted)) for dotted in stage.reads}
+
+
+def installed_inputs() -> list[list[str]]:
+    """Name and version of every installed package that the demo's corpora are drawn from."""
+    from data.demo.build import code_inputs
+
+    return [list(item) for item in code_inputs()]
+
+
+def _full(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def _identity(value: Any) -> Any:
+    if not isinstance(value, BaseModel):
+        return list(value) if isinstance(value, tuple) else value
+    identity = value.model_dump(mode="json", exclude_defaults=True)
+    for name, info in type(value).model_fields.items():
+        inner = getattr(value, name)
+        if name not in identity or inner is None:
+            continue
+        if any(isinstance(mark, InputFile) for mark in info.metadata):
+            identity[name] = {"sha256": sha256_file(Path(inner))}
+        elif isinstance(inner, BaseModel):
+            identity[name] = _identity(inner)
+    return identity

@@ -1,0 +1,112 @@
+"""Raw inputs: from the paths and globs of a recipe to files with content digests.
+
+A file is hashed once; the digest is remembered by size and modification time under the store, so that a plan over
+terabytes costs a directory listing. The address never enters a fingerprint, the content always does.
+"""
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+from store.artifact import Artifact
+from store.canonical import sha256_file
+from tasks.recipe import Recipe, RecipeError
+from tasks.stage import RawFile
+
+CACHE = ".cache/raw-digests.json"
+
+
+def referenced_stages(given: Iterable[str]) -> tuple[str, ...]:
+    """The stages whose files are taken in (`STAGE:glob` inputs)."""
+    return tuple(sorted({pattern.split(":", 1)[0] for pattern in given if _is_reference(pattern)}))
+
+
+def patterns(recipe: Recipe, source: str) -> tuple[str, ...]:
+    """The `inputs` of a source."""
+    return getattr(recipe.sources, source).inputs
+
+
+def resolve(recipe: Recipe, source: str, artifacts: Mapping[str, Artifact], cache: Path) -> list[RawFile] | None:
+    """Files of a source sorted by name; None when a stage that makes them has not run. Raises RecipeError."""
+    return resolve_patterns(patterns(recipe, source), f"sources.{source}.inputs", artifacts, cache)
+
+
+def resolve_patterns(given: tuple[str, ...], key: str, artifacts: Mapping[str, Artifact], cache: Path) -> list[RawFile] | None:
+    """As `resolve`, for any list of paths, globs and `STAGE:glob`; `key` is named in messages."""
+    found: dict[str, RawFile] = {}
+    for pattern in given:
+        if _is_reference(pattern):
+            stage, inner = pattern.split(":", 1)
+            if stage not in artifacts:
+                return None
+            files = _from_artifact(artifacts[stage], inner)
+        else:
+            files = _from_disk(pattern, key, cache)
+        if not files:
+            raise RecipeError(f"{key}: nothing matches {pattern!r}; expected a file, a folder or a glob such as corpora/*.gz")
+        for file in files:
+            if file.name in found and found[file.name].sha256 != file.sha256:
+                raise RecipeError(f"{key}: two different files are called {file.name!r}; give one of them another name")
+            found[file.name] = file
+    return [found[name] for name in sorted(found)]
+
+
+def _is_reference(pattern: str) -> bool:
+    head, colon, _ = pattern.partition(":")
+    return bool(colon) and "/" not in head and "://" not in pattern and len(head) > 1
+
+
+def _from_artifact(artifact: Artifact, pattern: str) -> list[RawFile]:
+    entries = [entry for entry in artifact.manifest.files if fnmatch(entry.path, pattern)]
+    return [RawFile(entry.path, artifact.path(entry.path), entry.size, entry.sha256) for entry in entries]
+
+
+def _from_disk(pattern: str, key: str, cache: Path) -> list[RawFile]:
+    if "://" in pattern and not pattern.startswith("file://"):
+        raise RecipeError(f"{key}: {pattern!r}: only local files can be read so far; download it and give its path")
+    path = Path(os.path.expanduser(pattern.removeprefix("file://")))
+    if path.is_dir():
+        base, paths = path, [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    else:
+        paths = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(name)]
+        base = _fixed_part(path)
+    known = _read_cache(cache)
+    files = []
+    for file in paths:
+        stat = file.stat()
+        mark = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        if mark not in known:
+            known[mark] = sha256_file(file)
+        files.append(RawFile(file.relative_to(base).as_posix(), file, stat.st_size, known[mark]))
+    _write_cache(cache, known)
+    return files
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folder above the first wildcard of a glob, or of a plain path."""
+    parts = []
+    for part in pattern.parts[:-1]:
+        if any(sign in part for sign in "*?["):
+            break
+        parts.append(part)
+    return Path(*parts) if parts else Path(".")
+
+
+def _read_cache(cache: Path) -> dict[str, str]:
+    try:
+        return json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_cache(cache: Path, known: dict[str, str]) -> None:
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        draft = cache.with_name(f"{cache.name}.{os.getpid()}")
+        draft.write_text(json.dumps(known))
+        draft.replace(cache)
+    except OSError:
+        return

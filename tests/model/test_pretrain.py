@@ -1,0 +1,123 @@
+"""Training ranks as a launcher starts them: layouts agree, kills cost nothing, and a bad end says why."""
+
+import json
+import shutil
+import signal
+import time
+
+import pytest
+
+from model.checkpoint_format import load_model
+from model.pretrain_config import PretrainJob
+from model.run_log import read_metrics
+from model.scoring import token_losses
+
+pytestmark = pytest.mark.launch
+
+
+def steps_of(folder):
+    """{step: (loss, gradient norm, learning rate, digest of the batch, tokens seen)}; every step must stand there once."""
+    lines = [line for line in read_metrics(folder / "logs") if line["kind"] == "step"]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    return {line["step"]: tuple(line[k] for k in ("loss", "grad_norm", "lr", "batch_digest", "tokens_seen")) for line in lines}
+
+
+def validation_of(folder):
+    return [(line["step"], line["validation"]) for line in read_metrics(folder / "logs") if line["kind"] == "validation"]
+
+
+def weights_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("model.safetensors"))}
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def assert_same_run(folder, reference):
+    assert steps_of(folder) == steps_of(reference)
+    assert validation_of(folder) == validation_of(reference)
+    assert weights_of(folder / "output") == weights_of(reference / "output")
+
+
+def test_it_learns_and_leaves_a_model_that_scores_as_it_did_in_training(two_rank_run, mixture):
+    steps = steps_of(two_rank_run)
+    assert len(steps) == 40 and steps[40][0] < 0.7 * steps[1][0] and steps[40][4] == 40 * 8 * 32
+    assert list(weights_of(two_rank_run / "output")) == ["checkpoints/step-000024/model.safetensors", "model/model.safetensors"]
+    assert [step for step, _ in validation_of(two_rank_run)] == [0, 16, 32, 40]
+    from model.rows import Rows
+
+    held_out = Rows([mixture / "validation-books.parquet"], 33).read(0, 5).tolist()
+    losses = [loss for row in token_losses(load_model(two_rank_run / "output/model"), held_out) for loss in row]
+    assert sum(losses) / len(losses) == pytest.approx(validation_of(two_rank_run)[-1][1]["books"], abs=1e-5)
+    assert sorted(path.name for path in (two_rank_run / "state").glob("step-*")) == ["step-000024", "step-000032"]
+    assert json.loads((two_rank_run / "logs/heartbeat.json").read_text())["step"] == 40
+
+
+def test_layouts_agree(two_rank_run, make_job, start_ranks, tmp_path):
+    """One process without ZeRO, and two with ZeRO-3 and recomputation, train as two with ZeRO-2 do."""
+    alone = start_ranks(make_job(tmp_path / "alone", zero_stage=0, micro_batch_rows=8), 1)
+    assert alone.wait() == [0]
+    sharded = start_ranks(make_job(tmp_path / "sharded", zero_stage=3, activation_checkpointing="selective", steps=40), 2)
+    assert sharded.wait() == [0, 0]
+    expected = steps_of(two_rank_run)
+    for name in ("alone", "sharded"):
+        found = steps_of(tmp_path / name)
+        assert [row[3:] for row in found.values()] == [row[3:] for row in expected.values()]
+        for step in range(1, 13):
+            assert found[step][:2] == pytest.approx(expected[step][:2], abs=1e-5)
+        assert found[40][0] == pytest.approx(expected[40][0], abs=1e-4)
+        assert list(weights_of(tmp_path / name / "output")) == list(weights_of(two_rank_run / "output"))
+        for (_, ours), (_, theirs) in zip(validation_of(tmp_path / name), validation_of(two_rank_run)):
+            assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_killed_in_a_step_then_while_saving_then_stopped_it_ends_with_the_same_bytes(
+    two_rank_run, make_job, start_ranks, tmp_path
+):
+    job = make_job(tmp_path)
+    assert start_ranks(job, 2, crash_at="training-step:12").wait() == [-signal.SIGKILL] * 2
+    assert (tmp_path / "state/latest").read_text() == "step-000008"
+    assert start_ranks(job, 2, crash_at="saving-checkpoint:2").wait() == [-signal.SIGKILL] * 2
+    assert (tmp_path / "state/step-000024.tmp").exists() and (tmp_path / "state/latest").read_text() == "step-000016"
+    ranks = start_ranks(job, 2)
+    wait_for(lambda: (tmp_path / "logs/heartbeat.json").exists() and read_metrics(tmp_path / "logs")[-1]["step"] >= 18)
+    ranks.processes[1].send_signal(signal.SIGTERM)  # one rank is told, both leave
+    assert ranks.wait() == [0, 0] and (tmp_path / "logs/interrupted").exists()
+    stopped_at = int((tmp_path / "logs/interrupted").read_text())
+    assert 16 < stopped_at < 40 and (tmp_path / "state/latest").read_text() == f"step-{stopped_at:06d}"
+    assert not (tmp_path / "output/model").exists()
+    assert start_ranks(job, 2).wait() == [0, 0] and not (tmp_path / "logs/interrupted").exists()
+    assert_same_run(tmp_path, two_rank_run)
+
+
+def test_a_damaged_checkpoint_costs_steps_not_the_run(two_rank_run, make_job, start_ranks, tmp_path):
+    for name in ("state", "logs"):
+        shutil.copytree(two_rank_run / name, tmp_path / name)
+    shutil.copytree(two_rank_run / "output/checkpoints", tmp_path / "output/checkpoints")
+    damaged = next((tmp_path / "state/step-000032").glob("*optim_states.pt"))
+    flipped = bytearray(damaged.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    damaged.write_bytes(flipped)
+    ranks = start_ranks(make_job(tmp_path), 2)
+    assert ranks.wait() == [0, 0]
+    assert "step-000032: damaged" in ranks.log.read_text()
+    assert_same_run(tmp_path, two_rank_run)
+
+
+def test_bad_ends_leave_their_reason(two_rank_run, make_job, start_ranks, tmp_path):
+    diverging = start_ranks(make_job(tmp_path / "diverging", lr=1e30, clip=1e30, warmup_steps=0), 1)
+    for name in ("fewer", "other"):
+        shutil.copytree(two_rank_run / "state", tmp_path / name / "state")
+    fewer = start_ranks(make_job(tmp_path / "fewer"), 1)
+    other = make_job(tmp_path / "other", lr=2e-2)
+    refused = start_ranks(other, 2)
+    assert diverging.wait() == [3] and fewer.wait() == [2] and refused.wait() == [2, 2]
+    reasons = {name: json.loads((tmp_path / name / "logs/failure.json").read_text()) for name in ("diverging", "fewer", "other")}
+    assert reasons["diverging"]["kind"] == "diverged" and "learning rate 1e+30" in reasons["diverging"]["message"]
+    assert "was written by 2 ranks, this run has 1" in reasons["fewer"]["message"]
+    assert "pretrain.lr 0.01 → 0.02" in reasons["other"]["message"]
+    assert PretrainJob.model_validate_json(other.read_text()).pretrain.lr == 0.02

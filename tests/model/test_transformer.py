@@ -1,0 +1,154 @@
+"""The model against Hugging Face's Llama, an independent implementation, and against the papers' sizes."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from model.activation_checkpointing import checkpoint_activations
+from model.checkpoint_format import load_model, save_model
+from model.config import PRESETS, ModelConfig, parameter_count
+from model.hf import export_hf, import_hf, load_hf, to_hf_name
+from model.loss import IGNORED
+from model.transformer import Transformer, build_model
+
+EXACT = {  # parameters, ffn width
+    "llama-7b": (6_738_415_616, 11008),
+    "llama-13b": (13_015_864_320, 13824),
+    "llama-33b": (32_528_943_616, 17920),
+    "llama-65b": (65_285_660_672, 22016),
+    "llama2-7b": (6_738_415_616, 11008),
+    "llama2-13b": (13_015_864_320, 13824),
+    "llama2-34b": (33_743_970_304, 22016),
+    "llama2-70b": (68_976_648_192, 28672),
+}
+
+
+def small(n_kv_heads, **fields):
+    return ModelConfig(
+        dim=64,
+        n_layers=2,
+        n_heads=4,
+        n_kv_heads=n_kv_heads,
+        vocab_size=97,
+        context_length=32,
+        multiple_of=16,
+        norm_eps=1e-5,
+        **fields,
+    )
+
+
+def noisy(config):
+    """A model whose norms too are not one, so that a swapped norm shows."""
+    model = build_model(config, seed=3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    return model
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_every_preset_has_its_exact_size(name):
+    config = ModelConfig(preset=name)
+    with torch.device("meta"):
+        built = sum(parameter.numel() for parameter in Transformer(config).parameters())
+    assert (parameter_count(config), built, config.ffn_dim) == (EXACT[name][0], EXACT[name][0], EXACT[name][1])
+    assert set(EXACT) == set(PRESETS)
+
+
+def test_a_preset_can_be_overridden_and_a_wrong_shape_is_refused():
+    config = ModelConfig(preset="llama2-70b", dim=128, n_heads=4, multiple_of=16, ffn_dim_multiplier=None)
+    assert (config.n_kv_heads, config.ffn_dim, config.n_layers) == (4, 352, 80)
+    with pytest.raises(ValueError, match="expected one of llama-7b"):
+        ModelConfig(preset="llama-8b")
+    with pytest.raises(ValueError, match="n_heads 32 must be a multiple of n_kv_heads 3"):
+        ModelConfig(n_kv_heads=3)
+
+
+@pytest.mark.parametrize("n_kv_heads", [4, 2])
+def test_logits_loss_and_gradients_equal_hugging_face(n_kv_heads, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = small(n_kv_heads, rope_theta=5000.0)
+    model = noisy(config)
+    save_model(model, config, tmp_path / "ours")
+    export_hf(tmp_path / "ours", tmp_path / "theirs")
+    reference = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "theirs", dtype=torch.float32)
+    tokens = torch.randint(0, 97, (3, 32), generator=torch.Generator().manual_seed(0))
+    labels = tokens.clone()
+    labels[0, :9] = IGNORED
+    assert (model(tokens) - reference(tokens).logits).abs().max() <= 1e-5
+    loss = model(tokens[:, :-1], labels[:, 1:]) / (labels[:, 1:] != IGNORED).sum()
+    expected = reference(tokens, labels=labels).loss
+    assert abs(loss.item() - expected.item()) <= 1e-5
+    loss.backward()
+    expected.backward()
+    gradients = {name: parameter.grad for name, parameter in reference.named_parameters()}
+    assert max((p.grad - gradients[to_hf_name(name)]).abs().max() for name, p in model.named_parameters()) <= 1e-5
+
+
+def test_what_hugging_face_saves_is_imported_unchanged(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = small(2)
+    model = noisy(config)
+    save_model(model, config, tmp_path / "ours")
+    export_hf(tmp_path / "ours", tmp_path / "theirs")
+    transformers.LlamaForCausalLM.from_pretrained(tmp_path / "theirs", dtype=torch.float32).save_pretrained(
+        tmp_path / "saved", max_shard_size="100KB"
+    )
+    assert len(list((tmp_path / "saved").glob("model-*.safetensors"))) > 1
+    assert import_hf(tmp_path / "saved", tmp_path / "back").shape() == config.shape()
+    assert (tmp_path / "back/model.safetensors").read_bytes() == (tmp_path / "ours/model.safetensors").read_bytes()
+    tokens = torch.arange(10)[None]
+    assert torch.equal(load_hf(tmp_path / "saved")(tokens), load_model(tmp_path / "back")(tokens))
+
+
+def test_loss_is_the_same_for_any_chunk_and_its_gradients_are_those_of_the_plain_loss(monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    hidden = torch.randn(37, 16, generator=draw, dtype=torch.float32, requires_grad=True)
+    weight = torch.randn(29, 16, generator=draw, dtype=torch.float32, requires_grad=True)
+    labels = torch.randint(0, 29, (37,), generator=draw)
+    labels[5:9] = IGNORED
+    plain = torch.nn.functional.cross_entropy(hidden @ weight.T, labels, ignore_index=IGNORED, reduction="sum")
+    expected = torch.autograd.grad(plain, (hidden, weight))
+    for rows in (1, 5, 64):
+        monkeypatch.setattr("model.loss.CHUNK_LOGITS", rows * 29)
+        from model.loss import cross_entropy_sum
+
+        total = cross_entropy_sum(hidden, weight, labels)
+        torch.testing.assert_close(total, plain)
+        for ours, theirs in zip(torch.autograd.grad(total, (hidden, weight)), expected):
+            torch.testing.assert_close(ours, theirs)
+
+
+class CountProducts(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten.mm.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_activation_checkpointing_changes_no_gradient_and_selective_repeats_no_matrix_product():
+    config, tokens = small(2), torch.arange(33)[None] % 97
+    gradients, products = {}, {}
+    for mode in ("none", "selective", "full"):
+        model = noisy(config)
+        checkpoint_activations(model, mode)
+        loss = model(tokens[:, :-1], tokens[:, 1:])
+        with CountProducts() as counted:
+            loss.backward()
+        gradients[mode], products[mode] = [parameter.grad for parameter in model.parameters()], counted.count
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*gradients.values()))
+    assert products["selective"] == products["none"] == products["full"] - 2 * 7 + 2  # the last product's result is not needed
+
+
+def test_initial_weights_depend_on_seed_and_name_alone_and_files_repeat_byte_for_byte(tmp_path):
+    config = small(2)
+    for folder in ("a", "b"):
+        save_model(build_model(config, seed=1), config, tmp_path / folder)
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+    deeper = build_model(config.model_copy(update={"n_layers": 3}), seed=1)
+    assert torch.equal(deeper.layers[0].attention.query.weight, load_model(tmp_path / "a").layers[0].attention.query.weight)
+    assert float(deeper.layers[0].feed_forward.down.weight.std()) == pytest.approx(0.02 / 6**0.5, rel=0.1)
+    assert float(deeper.output.weight.std()) == pytest.approx(0.02, rel=0.1)
