@@ -21,6 +21,7 @@ _NOTICE = re.compile(
     r"|see (?:the )?(?:accompanying )?(?:file )?[\"'`]?(?:licen[cs]e|copying)",
     re.IGNORECASE,
 )
+_NOTICE_WORDS = ("licen", "copyright", "(c)", "©")  # every notice has one; most files have none
 _COPYRIGHT = re.compile(
     r"(?i:copyright)\s*(?:\((?i:c)\)|©|&copy;|:|,|(?i:by\b|holders?\b|notice\b)|[12]\d{3}|[A-Z])|©\s*[12]\d{3}|\((?i:c)\)\s*[12]\d{3}"
     r"|(?i:all rights reserved)|@(?i:copyright)|SPDX-FileCopyrightText"
@@ -64,7 +65,8 @@ def remove_license_header(text: str, extension: str) -> tuple[str, str]:
     """(`text` without the licence notices before its first line of code, the notices). `extension` is without its dot."""
     syntax = _BY_EXTENSION.get(extension) or _BY_EXTENSION.get(extension.lower())
     head = text[:_HEAD_CHARACTERS]
-    if syntax is None or not (_COPYRIGHT.search(head) or _NOTICE.search(head)):
+    lowered = head.lower()
+    if syntax is None or not any(word in lowered for word in _NOTICE_WORDS):
         return text, ""
     lines = head.split("\n")
     if len(head) < len(text):

@@ -29,13 +29,8 @@ def tool_versions(body: str) -> dict[str, str]:
     names = set(_third_party(entry))
     for module in modules:
         names |= _module(module)[2]
-    versions = {}
-    for name in sorted(names):
-        try:
-            versions[DISTRIBUTIONS.get(name, name)] = version(DISTRIBUTIONS.get(name, name))
-        except PackageNotFoundError:
-            continue
-    return versions
+    found = {DISTRIBUTIONS.get(name, name): _version(DISTRIBUTIONS.get(name, name)) for name in sorted(names)}
+    return {name: number for name, number in found.items() if number is not None}
 
 
 def reached_modules(body: str) -> list[str]:
@@ -46,14 +41,14 @@ def reached_modules(body: str) -> list[str]:
 def module_digests(body: str) -> dict[str, str]:
     """Digest of every part of that code, by module; what the manifest records, so that a change can be named."""
     entry, modules = _reach(body)
-    body_text = "\n".join(ast.unparse(_bare(node)) for node in entry)
+    body_text = "\n".join(ast.unparse(node) for node in entry)
     digests = {body.split(":")[0]: hashlib.sha256(body_text.encode()).hexdigest()[:16]}
     return digests | {name: _module(name)[0][:16] for name in sorted(modules)}
 
 
 def _parts(body: str) -> list[str]:
     parts = [f"{name} {digest}" for name, digest in module_digests(body).items() if name.split(".")[0] in WALKED]
-    parts += [ast.unparse(_bare(node)) for node in _reach(body)[0]]
+    parts += [ast.unparse(node) for node in _reach(body)[0]]
     parts += [f"{name}=={number}" for name, number in tool_versions(body).items()]
     return parts
 
@@ -106,8 +101,8 @@ def _module(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
     tree = _tree(name)
     folder = _file(name).parent
     resources = sorted({value for value in _strings(tree) if _is_resource(folder, value)})
-    text = ast.unparse(_bare(tree)) + "".join(hashlib.sha256((folder / item).read_bytes()).hexdigest() for item in resources)
-    ours = frozenset(found for node in ast.walk(tree) for found in _imports(node, name))
+    text = ast.unparse(tree) + "".join(hashlib.sha256((folder / item).read_bytes()).hexdigest() for item in resources)
+    ours = frozenset(_imports(tree, name))
     return hashlib.sha256(text.encode()).hexdigest(), ours, frozenset(_third_party([tree]))
 
 
@@ -138,6 +133,14 @@ def _third_party(nodes: list[ast.stmt] | tuple[ast.stmt, ...] | list[ast.Module]
     return {name for name in names if name not in sys.stdlib_module_names and not (ROOT / name).is_dir()}
 
 
+@lru_cache(maxsize=None)
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def _strings(tree: ast.AST) -> set[str]:
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
@@ -146,20 +149,16 @@ def _is_resource(folder: Path, value: str) -> bool:
     return 3 < len(value) < 100 and "." in value and "\n" not in value and "\x00" not in value and not value.endswith(".py") and (folder / value).is_file()
 
 
-def _bare(tree: ast.AST) -> ast.AST:
-    """A copy of the tree without docstrings."""
-    copy = ast.parse(ast.unparse(tree))
-    for node in ast.walk(copy):
+@lru_cache(maxsize=None)
+def _tree(name: str) -> ast.Module:
+    """The module's tree without docstrings."""
+    tree = ast.parse(_file(name).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
                 node.body = node.body[1:] or [ast.Pass()]
-    return copy
-
-
-@lru_cache(maxsize=None)
-def _tree(name: str) -> ast.Module:
-    return ast.parse(_file(name).read_text(encoding="utf-8"))
+    return tree
 
 
 def _file(name: str) -> Path:

@@ -6,14 +6,15 @@ What equals a default is left out, so that a new field renames nothing; a file n
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from data.section import InputFile
 from store.canonical import fingerprint, sha256_file
 from tasks.code_digest import code_digest
-from tasks.recipe import Recipe, section
+from tasks.recipe import Recipe, RecipeError, section
 from tasks.stage import RawFile, Stage
 
 
@@ -60,6 +61,19 @@ def installed_inputs() -> list[list[str]]:
     return [list(item) for item in code_inputs()]
 
 
+def _content(name: str, path: str) -> str:
+    try:
+        return sha256_file(Path(path).expanduser())
+    except OSError as error:
+        raise RecipeError(f"{name}: {path}: expected a file that can be read ({error.strerror})") from None
+
+
+def _names_a_file(info: FieldInfo) -> bool:
+    """Whether the field is a `FilePath`, also as one side of `FilePath | None`."""
+    marks = [*info.metadata, *(mark for inner in get_args(info.annotation) for mark in getattr(inner, "__metadata__", ()))]
+    return any(isinstance(mark, InputFile) for mark in marks)
+
+
 def _full(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
@@ -72,8 +86,8 @@ def _identity(value: Any) -> Any:
         inner = getattr(value, name)
         if name not in identity or inner is None:
             continue
-        if any(isinstance(mark, InputFile) for mark in info.metadata):
-            identity[name] = {"sha256": sha256_file(Path(inner))}
+        if _names_a_file(info):
+            identity[name] = {"sha256": _content(name, inner)}
         elif isinstance(inner, BaseModel):
             identity[name] = _identity(inner)
     return identity

@@ -67,6 +67,7 @@ _GOOGLE_FIELD = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\]\"'`])\.\s+(?=[A-Z`:\"(])")
 _SIGNATURE_LINE = re.compile(r"^\s*[\w.]+(\(.*\))(?:\s*->\s*.*)?\s*$")
+_DIRECTIVE = re.compile(r"\.\. (?:versionadded|versionchanged|deprecated):: [\d.]*\s?|\.\. [\w-]+::\s?")
 MAX_SUMMARY, MIN_SUMMARY_WORDS = 240, 4
 
 
@@ -154,7 +155,7 @@ def _fields(lines: list[str]) -> tuple[Field, ...]:
 
     def close() -> None:
         if entry and (entry[1] or body):
-            fields.append(Field(entry[0], entry[1], " ".join(" ".join(body).split())))
+            fields.append(Field(entry[0], entry[1], _DIRECTIVE.sub("", " ".join(" ".join(body).split())).strip()))
 
     for line in lines:
         stripped = line.strip()

@@ -65,7 +65,9 @@ def lineage(fingerprint: StageOrFingerprint, store: StoreRoot = DEFAULT_STORE, a
     if as_json:
         print_json(graph.to_json())
         return
-    print("\n".join(_draw(opened, graph)))
+    print("\n".join(graph.lines()))
+    print("\nraw bytes")
+    print("\n".join(_raw_lines(opened, graph)))
 
 
 def logs(
@@ -225,38 +227,20 @@ def _indent(text: str) -> list[str]:
     return [f"  {line}" for line in text.splitlines()]
 
 
-def _draw(store: "Store", graph: Any) -> list[str]:
-    """The lineage as a tree; a node met again is named, not repeated."""
-    nodes = {node.fingerprint: node for node in graph.nodes}
-    lines: list[str] = []
-    seen: set[str] = set()
-
-    def walk(fingerprint: str, depth: int) -> None:
-        node = nodes[fingerprint]
-        again = fingerprint in seen
-        note = "  (above)" if again else "  (not in the store any more)" if node.missing else ""
-        lines.append(f"{'  ' * depth}{node.stage}  {fingerprint}  {node.digest[:12]}{note}")
-        if again or node.missing:
-            return
-        seen.add(fingerprint)
-        if not node.parents:
-            lines.extend(f"{'  ' * (depth + 1)}{line}" for line in _raw_lines(store, node))
-        for parent in node.parents:
-            walk(parent, depth + 1)
-
-    walk(graph.root, 0)
+def _raw_lines(store: "Store", graph: Any) -> list[str]:
+    """The files at the roots of a lineage: what was acquired, or built from this installation."""
+    lines = []
+    for node in graph.nodes.values():
+        artifact = None if node.parents or node.missing else store.find(node.stage, node.fingerprint)
+        if artifact is None:
+            continue
+        lines.append(f"  {node.stage} {node.fingerprint}")
+        listed = artifact.paths("files.jsonl")
+        entries = [json.loads(line) for line in listed[0].read_text().splitlines()] if listed else []
+        files = [(entry["name"], entry["size"], entry["sha256"]) for entry in entries]
+        files = files or [(entry.path, entry.size, entry.sha256) for entry in artifact.manifest.files]
+        lines += [f"    {name:<60} {human_bytes(size):>11}  sha256 {sha256[:16]}" for name, size, sha256 in files]
     return lines
-
-
-def _raw_lines(store: "Store", node: Any) -> list[str]:
-    artifact = store.find(node.stage, node.fingerprint)
-    if artifact is None:
-        return []
-    listed = [path for path in artifact.paths("files.jsonl")]
-    if listed:
-        entries = [json.loads(line) for line in listed[0].read_text().splitlines()]
-        return [f"{entry['name']}  {human_bytes(entry['size'])}  sha256 {entry['sha256'][:12]}" for entry in entries]
-    return [f"{entry.path}  {human_bytes(entry.size)}  sha256 {entry.sha256[:12]}" for entry in artifact.manifest.files]
 
 
 def _log_files(store: "Store", stage: str) -> list[Path]:

@@ -55,7 +55,8 @@ def gc(
         print(table(["bytes", "what", "why"], [[human_bytes(item.bytes), str(item.path), item.why] for item in plan]) if plan else "nothing to remove")
     if delete:
         freed = collect(opened, plan)
-        print(f"freed {human_bytes(freed)}") if not as_json else None
+        if not as_json:
+            print(f"freed {human_bytes(freed)}")
     elif plan and not as_json:
         print(f"\n{human_bytes(sum(item.bytes for item in plan))} in all; add --delete to remove")
 
@@ -70,13 +71,13 @@ def verify(
     Example: quipu verify
     """
     from store.verify import verify as check
+    from store.verify import verify_all
 
     opened = open_store(store)
-    artifacts = [find_artifact(opened, target)] if target else opened.artifacts()
-    reports = [check(opened, artifact) for artifact in artifacts]
+    reports = [check(opened, find_artifact(opened, target))] if target else verify_all(opened)
     damaged = [report for report in reports if report.problems]
     if as_json:
-        print_json({"checked": len(reports), "damaged": [{"stage": r.stage, "fingerprint": r.fingerprint, "problems": r.problems} for r in damaged]})
+        print_json({"checked": len(reports), "damaged": [report.to_json() for report in damaged]})
     else:
         for report in damaged:
             print(f"{report.stage} {report.fingerprint}: set aside\n  " + "\n  ".join(report.problems))

@@ -30,6 +30,11 @@ def weights_of(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("model.safetensors"))}
 
 
+def heartbeat_of(folder):
+    path = folder / "logs/heartbeat.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def wait_for(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -54,7 +59,7 @@ def test_it_learns_and_leaves_a_model_that_scores_as_it_did_in_training(two_rank
     losses = [loss for row in token_losses(load_model(two_rank_run / "output/model"), held_out) for loss in row]
     assert sum(losses) / len(losses) == pytest.approx(validation_of(two_rank_run)[-1][1]["books"], abs=1e-5)
     assert sorted(path.name for path in (two_rank_run / "state").glob("step-*")) == ["step-000024", "step-000032"]
-    assert json.loads((two_rank_run / "logs/heartbeat.json").read_text())["step"] == 40
+    assert heartbeat_of(two_rank_run)["step"] == 40
 
 
 def test_layouts_agree(two_rank_run, make_job, start_ranks, tmp_path):
@@ -84,7 +89,8 @@ def test_killed_in_a_step_then_while_saving_then_stopped_it_ends_with_the_same_b
     assert start_ranks(job, 2, crash_at="saving-checkpoint:2").wait() == [-signal.SIGKILL] * 2
     assert (tmp_path / "state/step-000024.tmp").exists() and (tmp_path / "state/latest").read_text() == "step-000016"
     ranks = start_ranks(job, 2)
-    wait_for(lambda: (tmp_path / "logs/heartbeat.json").exists() and read_metrics(tmp_path / "logs")[-1]["step"] >= 18)
+    wait_for(lambda: heartbeat_of(tmp_path).get("pid") == ranks.processes[0].pid)
+    wait_for(lambda: read_metrics(tmp_path / "logs")[-1]["step"] >= 18)
     ranks.processes[1].send_signal(signal.SIGTERM)  # one rank is told, both leave
     assert ranks.wait() == [0, 0] and (tmp_path / "logs/interrupted").exists()
     stopped_at = int((tmp_path / "logs/interrupted").read_text())

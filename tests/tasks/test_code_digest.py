@@ -53,7 +53,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    for cached in (digests._reach, digests._module, digests._tree):
+    for cached in (digests._reach, digests._module, digests._tree, digests._version):
         cached.cache_clear()
 
 
