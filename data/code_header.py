@@ -87,8 +87,9 @@ def remove_license_header(text: str, extension: str) -> tuple[str, str]:
             index += 1
     if not removed:
         return text, ""
-    rest = text[sum(len(line) + 1 for line in lines[:index]) :]
-    return "\n".join([*kept, rest] if kept else [rest.lstrip("\n")]), "\n".join(removed)
+    start = sum(len(line) + 1 for line in lines[:index])
+    left = [*kept, text[start:]] if start <= len(text) else kept  # all comment: the last line has no line end
+    return "\n".join(left) if kept else text[start:].lstrip("\n"), "\n".join(removed)
 
 
 def _comment_at(lines: list[str], index: int, syntax: _Syntax) -> tuple[int, str, str]:

@@ -26,14 +26,17 @@ STRUCTURE = _named(  # never redefined: the cleaner and the reader know these by
 
 @dataclass(frozen=True)
 class Macro:
+    """What a control sequence stands for: a body with `#1` where arguments go."""
+
     parameters: int
     body: Tokens
     default: Tokens | None = None  # of the first parameter, when it is optional
     delimiters: tuple[str, ...] = ()  # of \def: before the first parameter, then after each; "" for none
-    opaque: bool = False
+    opaque: bool = False  # a program: its calls stay
 
 
 def is_program(body: Tokens) -> bool:
+    """True when the body looks ahead, branches or computes, so that its expansion is not text."""
     return any(token[0] == "\\" and (token in _PROGRAM or ("@" in token and len(token) > 2)) for token in body)
 
 
@@ -53,6 +56,7 @@ def delimiters_of(pattern: Tokens) -> tuple[str, ...] | None:
 
 
 def substitute(body: Tokens, values: list[Tokens]) -> Tokens:
+    """`body` with the arguments for its parameters; `##1` becomes the `#1` of an inner definition."""
     out: Tokens = []
     for token in body:
         if token[0] != "#" or type(token) is Raw:
@@ -61,11 +65,12 @@ def substitute(body: Tokens, values: list[Tokens]) -> Tokens:
             out += values[int(token[1]) - 1] if 1 <= int(token[1]) <= len(values) else []
         else:
             hashes = token.count("#")
-            out.append("#" * max(1, hashes // 2) + token[hashes:])  # ##1 is the #1 of an inner definition
+            out.append("#" * max(1, hashes // 2) + token[hashes:])
     return out
 
 
 def without_braces(value: Tokens) -> Tokens:
+    """A delimited argument that is one `{group}` loses its braces, as in TeX."""
     if len(value) < 2 or value[0] != "{" or value[-1] != "}":
         return value
     depth = 0

@@ -1,32 +1,35 @@
 """Between the command line and Prefect: where its server is, where its files lie, and how a flow is called from here.
 
-Prefect keeps its own things under the store (`.prefect`). With no server answering, an ephemeral one serves the run.
+Prefect keeps its own things under the store (`.prefect`), so that two stores never mix. A run uses the server that
+answers; where none does, it brings one of its own that lives as long as the run.
 """
 
 import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.session import Request
 
-HOME = ".prefect"
+HOME, RESULTS = ".prefect", "results"
 SERVER_RECORD = "server.json"
 
 
 def run_with_prefect(request: "Request") -> None:
     """Run the whole recipe as a Prefect flow in this process. Raises what a stage raised."""
-    prepare_prefect(request.store)
-    from flows.pipeline import pipeline
+    with _prefect_for(request.store):
+        from flows.pipeline import pipeline
 
-    pipeline(**flow_parameters(request))
+        pipeline(**flow_parameters(request))
 
 
 def flow_parameters(request: "Request") -> dict[str, object]:
-    """The request as the parameters every flow takes."""
+    """The request as the parameters of the flow `pipeline`."""
     return {
         "recipe": request.recipe,
         "overrides": list(request.overrides),
@@ -45,30 +48,17 @@ def prefect_home(store_root: str) -> Path:
 
 
 def prefect_settings(store_root: str) -> dict[str, str]:
-    """Environment that every Prefect process of a store shares: one home, JSON results, nothing sent anywhere."""
+    """Environment that every Prefect process of a store shares: one home, one store, JSON results, nothing sent anywhere."""
     home = prefect_home(store_root)
     return {
+        "QUIPU_STORE": store_root if "://" in store_root else str(Path(store_root).absolute()),
         "PREFECT_HOME": str(home),
-        "PREFECT_LOCAL_STORAGE_PATH": str(home / "results"),
+        "PREFECT_LOCAL_STORAGE_PATH": str(home / RESULTS),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # we start our own, which dies with the run
         "DO_NOT_TRACK": "1",
     }
-
-
-def prepare_prefect(store_root: str) -> str | None:
-    """Set the environment for this process, before Prefect is imported; returns the server's address if one answers."""
-    for name, value in prefect_settings(store_root).items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    prefect_home(store_root).mkdir(parents=True, exist_ok=True)
-    address = answering_server(store_root)
-    if address:
-        os.environ["PREFECT_API_URL"] = address
-    else:
-        os.environ.pop("PREFECT_API_URL", None)
-    return address
 
 
 def answering_server(store_root: str) -> str | None:
@@ -90,3 +80,24 @@ def answers(address: str) -> bool:
             return reply.status == 200
     except (OSError, urllib.error.URLError, ValueError):
         return False
+
+
+@contextmanager
+def _prefect_for(store_root: str) -> Iterator[None]:
+    """Set the environment before Prefect is imported, and see to a server; Prefect's own log stays off the console."""
+    os.environ.update(prefect_settings(store_root))
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    prefect_home(store_root).mkdir(parents=True, exist_ok=True)
+    asked = os.environ.pop("PREFECT_API_URL", None)
+    address = asked if asked and answers(asked) else answering_server(store_root)
+    if asked and address != asked:
+        print(f"PREFECT_API_URL={asked} does not answer; going on with {address or 'a server of this run'}", flush=True)
+    if address:
+        os.environ["PREFECT_API_URL"] = address
+        yield
+        return
+    from flows.local_server import serve_this_run
+
+    with serve_this_run(store_root) as address:
+        os.environ["PREFECT_API_URL"] = address
+        yield

@@ -1,22 +1,9 @@
-"""Raw files to clean, deduplicated documents of every source (L1 §2.1)."""
+"""Raw files to clean, deduplicated documents of every source (L1 §2.1).
 
-from prefect import flow
+Per source: `acquire`, `read` and its own chain of steps; then, over all of them, near-duplicates and the documents that
+give benchmark answers away.
+"""
 
-from flows.session import Request
-from flows.stages import Records, run_group, run_name, session_for
+from flows.stages import group_flow
 
-
-@flow(name="corpora", flow_run_name=run_name, persist_result=True, result_serializer="json", validate_parameters=False)
-def corpora(
-    recipe: str,
-    overrides: list[str] | None = None,
-    store: str = "runs",
-    before: Records | None = None,
-    forced: list[str] | None = None,
-) -> Records:
-    """Raw files to clean, deduplicated documents of every source (L1 §2.1).
-
-    Run by itself it takes what earlier groups left in the store and makes only its own stages.
-    """
-    with session_for(Request(recipe, tuple(overrides or ()), store, forced=tuple(forced or ()))) as session:
-        return run_group(session, "corpora", before)
+corpora = group_flow("corpora", "Raw files to clean, deduplicated documents of every source (L1 §2.1).")

@@ -1,22 +1,5 @@
-"""Checkpoints to benchmark scores (L1 §3)."""
+"""Checkpoints to benchmark scores (L1 §3): the final model and those on the way to it."""
 
-from prefect import flow
+from flows.stages import group_flow
 
-from flows.session import Request
-from flows.stages import Records, run_group, run_name, session_for
-
-
-@flow(name="evaluate", flow_run_name=run_name, persist_result=True, result_serializer="json", validate_parameters=False)
-def evaluate(
-    recipe: str,
-    overrides: list[str] | None = None,
-    store: str = "runs",
-    before: Records | None = None,
-    forced: list[str] | None = None,
-) -> Records:
-    """Checkpoints to benchmark scores (L1 §3).
-
-    Run by itself it takes what earlier groups left in the store and makes only its own stages.
-    """
-    with session_for(Request(recipe, tuple(overrides or ()), store, forced=tuple(forced or ()))) as session:
-        return run_group(session, "evaluate", before)
+evaluate = group_flow("evaluate", "Checkpoints to benchmark scores (L1 §3).")

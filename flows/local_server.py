@@ -1,20 +1,40 @@
-"""The Prefect server and worker of one machine: started in the background, each in a session of its own with a log
-file, remembered under the store, stopped by pid and start time. The server listens on the loopback address only."""
+"""The Prefect server of one machine, on the loopback address only.
 
+`quipu up` starts a server and a worker in the background, each in a session of its own with a log file; they are
+remembered under the store and stopped by pid and start time. A run that finds no server brings one for its own length:
+a child that the kernel ends with it.
+"""
+
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flows.bridge import SERVER_RECORD, answers, prefect_home, prefect_settings
 from store.errors import StoreError
 from store.process import is_alive, process_start_time
 
+ROOT = Path(__file__).resolve().parent.parent
 POOL = "cpu"
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
+LOOPBACK = "127.0.0.1"
+# What a server needs only for its dashboard, its automations and for telling others about itself.
+FOR_ONE_RUN = {
+    "PREFECT_UI_ENABLED": "false",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
 
 
 def start(store: str, port: int) -> str:
@@ -26,21 +46,21 @@ def start(store: str, port: int) -> str:
         return f"already up: dashboard at {record['dashboard']}"
     if record:
         _end(record)
-    api, dashboard = f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{port}"
-    if answers(api):
-        raise StoreError(f"port {port}: another Prefect server answers there; choose another with --port, or set PREFECT_API_URL={api}")
+    dashboard = f"http://{LOOPBACK}:{port}"
+    api = f"{dashboard}/api"
+    _require_free(port, api)
     environment = os.environ | prefect_settings(store) | {"PREFECT_API_URL": api, "PREFECT_SERVER_UI_API_URL": api}
-    server = _spawn(["server", "start", "--host", "127.0.0.1", "--port", str(port)], home / "server.log", environment)
+    server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], home / "server.log", environment)
     _await(server, api, home / "server.log")
-    _prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+    _write(home, {"api": api, "dashboard": dashboard, "processes": _identities(server)})
+    create_pool(environment)
     worker = _spawn(["worker", "start", "--pool", POOL, "--name", "quipu", "--limit", "2"], home / "worker.log", environment)
-    processes = [[process.pid, process_start_time(process.pid)] for process in (worker, server)]
-    _write(home, {"api": api, "dashboard": dashboard, "processes": processes})
+    _write(home, {"api": api, "dashboard": dashboard, "processes": _identities(worker, server)})
     return f"dashboard at {dashboard}\nworker for pool {POOL!r} is up; logs in {home}\nnext: quipu deploy"
 
 
 def stop(store: str) -> str:
-    """Stop what `start` started."""
+    """Stop what `start` started: the worker and what it runs, then the server."""
     home = prefect_home(store)
     record = _read(home)
     if record is None:
@@ -50,58 +70,114 @@ def stop(store: str) -> str:
     return "server and worker are down"
 
 
-def _spawn(arguments: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+@contextmanager
+def serve_this_run(store: str) -> Iterator[str]:
+    """A server on a free port for the length of one run; yields its API address. Its history stays in the store."""
+    home = prefect_home(store)
+    log = home / "server.log"
+    with _one_at_a_time(home / "server.lock"):  # two servers that create one database at the same moment break it
+        port = _free_port()
+        api = f"http://{LOOPBACK}:{port}/api"
+        environment = os.environ | prefect_settings(store) | FOR_ONE_RUN | {"PREFECT_API_URL": api}
+        guard = [sys.executable, "-S", str(ROOT / "tasks" / "guard.py")]
+        server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], log, environment, guard)
+        _await(server, api, log)
+    try:
+        yield api
+    finally:
+        _end({"processes": _identities(server)})
+
+
+def create_pool(environment: dict[str, str]) -> None:
+    """The work pool of this machine's worker."""
+    prefect_command(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+
+
+def prefect_command(arguments: list[str], environment: dict[str, str]) -> str:
+    """Run Prefect's own command line from the project's root; raises StoreError with what it said."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise StoreError(f"prefect {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def _spawn(arguments: list[str], log: Path, environment: dict[str, str], guard: list[str] | None = None) -> subprocess.Popen[bytes]:
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "prefect", *arguments],
+            [*(guard or []), sys.executable, "-m", "prefect", *arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=environment,
+            cwd=ROOT,
             start_new_session=True,
         )
 
 
 def _await(server: subprocess.Popen[bytes], api: str, log: Path) -> None:
     until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
-        if answers(api):
-            return
-        if server.poll() is not None:
-            break
-        time.sleep(0.3)
+    try:
+        while time.monotonic() < until and server.poll() is None:
+            if answers(api):
+                return
+            time.sleep(0.1)
+    except BaseException:
+        _end({"processes": _identities(server)})
+        raise
+    _end({"processes": _identities(server)})
     last = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-    os.killpg(server.pid, signal.SIGKILL) if server.poll() is None else None
     raise StoreError(f"the Prefect server did not come up; last lines of {log}:\n{last}")
 
 
-def _prefect(arguments: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise StoreError(f"prefect {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
+def _require_free(port: int, api: str) -> None:
+    if answers(api):
+        raise StoreError(f"port {port}: another Prefect server answers there; choose another with --port, or set PREFECT_API_URL={api}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            raise StoreError(f"port {port}: another program listens there; choose another with --port") from None
 
 
-def _end(record: dict[str, object]) -> None:
-    """SIGTERM to each process group that is still ours, SIGKILL to what stays."""
-    processes = [(pid, began) for pid, began in record["processes"]]  # type: ignore[attr-defined]
-    for sign, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        for pid, began in processes:
-            if is_alive(pid, began):
-                os.killpg(pid, sign)
-        until = time.monotonic() + patience
-        while any(is_alive(pid, began) for pid, began in processes) and time.monotonic() < until:
-            time.sleep(0.1)
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
 
 
-def _read(home: Path) -> dict[str, object] | None:
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    with open(path, "a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _identities(*processes: subprocess.Popen[bytes]) -> list[list[int | None]]:
+    return [[process.pid, process_start_time(process.pid)] for process in processes]
+
+
+def _end(record: dict[str, Any]) -> None:
+    """SIGTERM to each process group that is still ours, one after the other, SIGKILL to what stays."""
+    for pid, began in record["processes"]:
+        for sign, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+            if began is None or not is_alive(pid, began):
+                break
+            os.killpg(pid, sign)
+            until = time.monotonic() + patience
+            while is_alive(pid, began) and time.monotonic() < until:
+                time.sleep(0.05)
+
+
+def _read(home: Path) -> dict[str, Any] | None:
     try:
         return json.loads((home / SERVER_RECORD).read_text())
     except (OSError, ValueError):
         return None
 
 
-def _write(home: Path, record: dict[str, object]) -> None:
+def _write(home: Path, record: dict[str, Any]) -> None:
     draft = home / f"{SERVER_RECORD}.draft"
     draft.write_text(json.dumps(record))
     draft.replace(home / SERVER_RECORD)

@@ -1,31 +1,26 @@
 """The whole recipe: raw corpora to an evaluated model, as one flow of flows."""
 
-from prefect import flow
-
 from flows.corpora import corpora
 from flows.evaluate import evaluate
 from flows.mixture import mixture
 from flows.pretrain import pretrain
-from flows.session import Request
-from flows.stages import Records, run_name, session_for
+from flows.stages import Records, call_group, recipe_flow, request_of, session_for
 
 
-@flow(name="quipu", flow_run_name=run_name, persist_result=True, result_serializer="json", validate_parameters=False)
+@recipe_flow("quipu")
 def pipeline(
     recipe: str,
     overrides: list[str] | None = None,
-    store: str = "runs",
+    store: str | None = None,
     first: str | None = None,
     until: str | None = None,
     only: str | None = None,
     forced: list[str] | None = None,
 ) -> Records:
-    """Raw corpora to base model (L1 §2), and its evaluation (L1 §3)."""
-    request = Request(recipe, tuple(overrides or ()), store, first, until, only, tuple(forced or ()))
-    with session_for(request):
-        said = {"recipe": recipe, "overrides": list(request.overrides), "store": store, "forced": list(request.forced)}
-        documents = corpora(**said)
-        sequences = mixture(**said, before=documents)
-        base = pretrain(**said, before=sequences)
-        scores = evaluate(**said, before={**documents, **base})
+    """Raw corpora to a base model (L1 §2) and its scores (L1 §3). What is there already is not made again."""
+    with session_for(request_of(recipe, overrides, store, forced, first=first, until=until, only=only)) as session:
+        documents = call_group(corpora, session)
+        sequences = call_group(mixture, session, documents)
+        base = call_group(pretrain, session, sequences)
+        scores = call_group(evaluate, session, documents, base)
         return {**documents, **sequences, **base, **scores}

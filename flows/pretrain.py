@@ -1,22 +1,5 @@
-"""Packed sequences to a base model (L1 §2.2-2.4)."""
+"""Packed sequences to a base model (L1 §2.2-2.4): one stage that launches training ranks."""
 
-from prefect import flow
+from flows.stages import group_flow
 
-from flows.session import Request
-from flows.stages import Records, run_group, run_name, session_for
-
-
-@flow(name="pretrain", flow_run_name=run_name, persist_result=True, result_serializer="json", validate_parameters=False)
-def pretrain(
-    recipe: str,
-    overrides: list[str] | None = None,
-    store: str = "runs",
-    before: Records | None = None,
-    forced: list[str] | None = None,
-) -> Records:
-    """Packed sequences to a base model (L1 §2.2-2.4).
-
-    Run by itself it takes what earlier groups left in the store and makes only its own stages.
-    """
-    with session_for(Request(recipe, tuple(overrides or ()), store, forced=tuple(forced or ()))) as session:
-        return run_group(session, "pretrain", before)
+pretrain = group_flow("pretrain", "Packed sequences to a base model (L1 §2.2-2.4).")

@@ -4,6 +4,7 @@ With or without Prefect the same session runs the same stages through the same e
 """
 
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 from store import runs
 from store.artifact import Artifact
 from store.store import Store
-from tasks.catalogue import find_stage, selection
+from tasks.catalogue import find_stage, selection, stages
 from tasks.engine import Engine
 from tasks.executor import Executor, make_executor
 from tasks.planning import PlannedStage, make_plan
@@ -24,7 +25,8 @@ from tasks.stage import Stage
 
 @dataclass(frozen=True)
 class Request:
-    """What a person or a schedule asked for. Plain values: it travels as a flow's parameters."""
+    """What a person or a schedule asked for. Plain values: it travels as a flow's parameters. `group`: only that
+    stage group may run."""
 
     recipe: str
     overrides: tuple[str, ...] = ()
@@ -33,6 +35,13 @@ class Request:
     until: str | None = None
     only: str | None = None
     forced: tuple[str, ...] = ()
+    group: str | None = None
+
+    def command(self) -> list[str]:
+        """The command line that asks for the same again."""
+        chosen = [("--from", self.first), ("--until", self.until), ("--only", self.only), *(("--set", text) for text in self.overrides)]
+        options = [word for option, value in chosen if value for word in (option, value)]
+        return ["quipu", "run", self.recipe, *options, *(["--store", self.store] if self.store != "runs" else [])]
 
 
 @dataclass
@@ -47,6 +56,7 @@ class Session:
     record: "RunRecord | None" = None
     engine: Engine | None = None
     _executor: Executor | None = None
+    _begun: set[str] = field(default_factory=set)
 
     def has_work(self) -> bool:
         """Whether any stage would run."""
@@ -54,10 +64,15 @@ class Session:
 
     def require_runnable(self) -> None:
         """RecipeError when a chosen stage needs one that is neither made nor chosen."""
-        chosen = selection(self.recipe, self.request.first, self.request.until, self.request.only)
+        chosen = chosen_stages(self.recipe, self.request)
         for planned in self.plan:
             if planned.action == "blocked" and planned.stage.name in chosen:
-                raise RecipeError(f"{planned.stage.name}: {planned.reason}; run without --only or --from, or name an earlier stage")
+                raise RecipeError(f"{planned.stage.name}: {planned.reason}; {self._how_to_get_it()}")
+
+    def _how_to_get_it(self) -> str:
+        if self.request.group is None:
+            return "run without --only or --from, or name an earlier stage"
+        return f"run the earlier flows first, or the whole recipe: {shlex.join(self.request.command())}"
 
     def expected_seconds(self) -> float:
         """Time the work took when it was last done; 0 when nothing is known."""
@@ -82,25 +97,30 @@ class Session:
 
     def run_stage(self, planned: PlannedStage, *, retries: bool = True) -> Artifact | None:
         """One planned stage: its artifact, or None when it was not chosen and is not there."""
-        assert self.engine is not None and self.record is not None
-        name = planned.stage.name
-        if planned.action in ("reuse", "skip"):
-            self.engine.progress.stage_reused(name)
-            artifact = planned.artifact
-        elif planned.action == "blocked":
+        if planned.action == "blocked":
             return None
-        else:
-            artifact = self._make(planned.stage, retries)
-        assert artifact is not None
-        self.artifacts[name] = artifact
+        if planned.action in ("reuse", "skip"):
+            assert planned.artifact is not None
+            return self.found(planned.stage, planned.artifact)
+        self.artifacts[planned.stage.name] = artifact = self._make(planned.stage, retries)
+        return artifact
+
+    def found(self, stage: Stage, artifact: Artifact) -> Artifact:
+        """Take an artifact that is there already, as the plan or Prefect's cache says."""
+        assert self.engine is not None and self.record is not None
+        self.engine.progress.stage_reused(stage.name)
+        self.record.stage_found(artifact)
+        self.artifacts[stage.name] = artifact
         return artifact
 
     def _make(self, stage: Stage, retries: bool) -> Artifact:
         assert self.engine is not None and self.record is not None
         run = self.engine.run_with_retries if retries else self.engine.run
         self.record.stage_started(stage.name)
+        again = stage.name in self.request.forced and stage.name not in self._begun
+        self._begun.add(stage.name)  # a retry goes on with the new attempt
         try:
-            artifact = run(stage, self.artifacts, new_attempt=stage.name in self.request.forced)
+            artifact = run(stage, self.artifacts, new_attempt=again)
         except Exception as error:
             self.record.stage_failed(stage.name, str(error))
             raise
@@ -109,6 +129,11 @@ class Session:
             raise
         self.record.stage_done(artifact)
         return artifact
+
+    def ended(self, state: str) -> None:
+        """The run is over; what a stage has said of its end stands."""
+        if self.record is not None and not self.record.over:
+            self.record.finished(state)
 
     def close(self) -> None:
         """Stop the workers and the bars."""
@@ -124,9 +149,15 @@ def open_session(request: Request) -> Session:
     store = Store(request.store)
     for name in request.forced:
         find_stage(recipe, name)
-    chosen = selection(recipe, request.first, request.until, request.only)
+    chosen = chosen_stages(recipe, request)
     plan = make_plan(store, recipe, chosen, frozenset(request.forced), last_used(store, recipe))
     return Session(request, recipe, store, plan)
+
+
+def chosen_stages(recipe: Recipe, request: Request) -> set[str]:
+    """Names of the stages that a request lets run."""
+    chosen = selection(recipe, request.first, request.until, request.only)
+    return chosen if request.group is None else {stage.name for stage in stages(recipe) if stage.group == request.group} & chosen
 
 
 def run_without_prefect(session: Session) -> dict[str, Artifact]:
@@ -135,8 +166,7 @@ def run_without_prefect(session: Session) -> dict[str, Artifact]:
     try:
         for planned in session.plan:
             session.run_stage(planned)
-        assert session.record is not None
-        session.record.finished("done")
+        session.ended("done")
     finally:
         session.close()
     return session.artifacts
@@ -146,7 +176,7 @@ class RunRecord:
     """The RUN record in the store: which stage stands where, with which artifact."""
 
     def __init__(self, session: Session) -> None:
-        self.store, self._began = session.store, time.monotonic()
+        self.store, self._began, self.over = session.store, time.monotonic(), False
         path = Path(session.request.recipe)
         entries = {planned.stage.name: _entry(planned) for planned in session.plan}
         text = path.read_text(encoding="utf-8")
@@ -154,13 +184,18 @@ class RunRecord:
 
     def stage_started(self, name: str) -> None:
         """The stage's body is about to run here."""
-        self._began = time.monotonic()
-        self._update(name, state="running", pid=os.getpid())
+        self._began, self.over = time.monotonic(), False
+        runs.update(self.store, self.run.id, state="running", finished=None, stages={name: {"state": "running", "pid": os.getpid()}})
 
     def stage_done(self, artifact: Artifact) -> None:
         """Its manifest is written."""
         seconds = round(time.monotonic() - self._began, 2)
         self._update(artifact.stage, state="done", fingerprint=artifact.fingerprint, digest=artifact.digest, seconds=seconds)
+
+    def stage_found(self, artifact: Artifact) -> None:
+        """It was there already."""
+        if self.run.stages[artifact.stage]["state"] != "done":
+            self._update(artifact.stage, state="done", fingerprint=artifact.fingerprint, digest=artifact.digest, seconds=0.0)
 
     def stage_failed(self, name: str, message: str) -> None:
         """It raised."""
@@ -174,6 +209,7 @@ class RunRecord:
 
     def finished(self, state: str) -> None:
         """The run has ended."""
+        self.over = True
         runs.update(self.store, self.run.id, state=state, finished=time.time())
 
     def _update(self, name: str, **entry: Any) -> None:

@@ -1,15 +1,26 @@
-"""How a flow runs its stages: the session it belongs to, and one Prefect task after another with real edges between."""
+"""How a flow runs its stages: the session it belongs to, and one Prefect task after another with real edges between.
 
-from collections.abc import Iterator
+The whole recipe is one flow that calls one flow per stage group; a group's flow also runs alone, on what earlier groups
+left in the store. All flows of a run share one session, so that the recipe is planned once.
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
+from prefect import Flow, flow
 from prefect.runtime import flow_run
 
+from flows.bridge import RESULTS, prefect_home
 from flows.session import Request, Session, open_session
+from flows.stopping import heeding_cancel, stopped_is_cancelled
+from store.artifact import Artifact
 from tasks.planning import PlannedStage
 from tasks.prefect_artifacts import publish_plan
-from tasks.prefect_bridge import PrefectProgress, StageRecord, call_stage
+from tasks.prefect_bridge import Call, PrefectProgress, StageRecord, call_stage
 from tasks.progress import make_progress
 from tasks.stage import StageFailed
 
@@ -18,9 +29,54 @@ Records = dict[str, StageRecord]
 _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
+def run_name() -> str:
+    """Name of a flow run: what it makes, from which recipe."""
+    return f"{flow_run.flow_name} {flow_run.parameters.get('recipe', '')}".strip()
+
+
+def recipe_flow(name: str) -> Callable[[Callable[..., Records]], Flow[..., Records]]:
+    """Decorator of flows over a recipe. Their results are not kept: a flow run again asks each of its stages."""
+    return flow(name=name, flow_run_name=run_name, validate_parameters=False, persist_result=False, on_crashed=[stopped_is_cancelled])
+
+
+def group_flow(group: str, description: str) -> Flow[..., Records]:
+    """The flow of one stage group. By itself it takes what earlier groups left in the store and makes only its own stages."""
+
+    def run(
+        recipe: str,
+        overrides: list[str] | None = None,
+        store: str | None = None,
+        forced: list[str] | None = None,
+        before: Records | None = None,
+    ) -> Records:
+        with session_for(request_of(recipe, overrides, store, forced, group=group)) as session:
+            return _run_stages(session, group, before or {})
+
+    run.__name__ = run.__qualname__ = group
+    run.__module__, run.__doc__ = f"flows.{group}", description
+    return recipe_flow(group)(run)
+
+
+def request_of(
+    recipe: str, overrides: list[str] | None, store: str | None, forced: list[str] | None, **chosen: str | None
+) -> Request:
+    """The request in a flow's parameters. Without a store it is the worker's (`QUIPU_STORE`), else `runs`."""
+    return Request(recipe, tuple(overrides or ()), store or os.environ.get("QUIPU_STORE") or "runs", forced=tuple(forced or ()), **chosen)
+
+
+def call_group(group: Flow[..., Records], session: Session, *before: Records) -> Records:
+    """Call a group's flow inside the flow of the recipe; `before`: what earlier groups made. Skipped when none of its
+    stages was chosen."""
+    if not _chosen(session, group.name):
+        return {}
+    made = {name: record for records in before for name, record in records.items()}
+    asked = session.request
+    return group(asked.recipe, list(asked.overrides), asked.store, list(asked.forced), before=made)
+
+
 @contextmanager
 def session_for(request: Request) -> Iterator[Session]:
-    """The session of the flow above this one, or a new one when this flow runs by itself."""
+    """The session of the flow above this one, or a new one when this flow is the first."""
     above = _session.get()
     if above is not None:
         yield above
@@ -31,54 +87,57 @@ def session_for(request: Request) -> Iterator[Session]:
     token = _session.set(session)
     try:
         publish_plan(session.plan)
-        yield session
-        assert session.record is not None
-        session.record.finished("done")
+        with heeding_cancel():
+            yield session
+        session.ended("done")
+    except Exception:
+        session.ended("failed")
+        raise
     finally:
         _session.reset(token)
         session.close()
 
 
-def run_group(session: Session, group: str, before: Records | None = None) -> Records:
-    """Run the stages of one group in order; `before` are the records of earlier groups. Returns this group's records."""
-    known: Records = dict(before or {})
-    made: Records = {}
-    for planned in session.plan:
-        if planned.stage.group != group or planned.action == "blocked":
-            continue
-        record = _run_one(session, planned, known)
-        known[planned.stage.name] = made[planned.stage.name] = record
+def _run_stages(session: Session, group: str, before: Records) -> Records:
+    """The chosen stages of one group, in order; each takes the records of those before it."""
+    known, made = dict(before), {}
+    for planned in _chosen(session, group):
+        made[planned.stage.name] = known[planned.stage.name] = _run_stage(session, planned, known)
     return made
 
 
-def _run_one(session: Session, planned: PlannedStage, known: Records) -> StageRecord:
-    stage = planned.stage
+def _run_stage(session: Session, planned: PlannedStage, known: Records) -> StageRecord:
+    stage, request = planned.stage, session.request
     for name in stage.inputs:
-        _remember(session, name, known)
+        session.artifacts.setdefault(name, _artifact(session, name, known))
     assert session.engine is not None
     fingerprint = planned.fingerprint or session.engine.fingerprint(stage, session.artifacts)
-    there = session.store.find(stage.name, fingerprint) is not None and stage.name not in session.request.forced
-    inputs = [known[name] for name in stage.inputs if name in known]
-    resume = f"quipu run {session.request.recipe}" + "".join(f" --set {text}" for text in session.request.overrides)
-    record = call_stage(
-        stage.name, fingerprint, inputs, lambda: session.run_stage(planned, retries=False), there=there, resume=resume, tags={stage.kind, stage.group}
+    there = session.store.find(stage.name, fingerprint)
+    call = Call(
+        stage=stage,
+        fingerprint=fingerprint,
+        run=lambda: session.run_stage(planned, retries=False),
+        believe_cache=there is not None and stage.name not in request.forced,
+        results=prefect_home(request.store) / RESULTS,
+        resume=shlex.join(request.command()),
+        folder=session.store.place(stage.name, fingerprint, "."),
     )
-    known[stage.name] = record
-    _remember(session, stage.name, known)
+    record = call_stage(call, inputs=[known[name] for name in stage.inputs if name in known])
+    if stage.name not in session.artifacts:  # Prefect's cache answered, so the session has not seen it
+        assert there is not None
+        session.found(stage, there)
     return record
 
 
-def _remember(session: Session, name: str, known: Records) -> None:
-    """An artifact that a cached task or an earlier flow made is found in the store by its record."""
-    if name not in session.artifacts:
-        record = known.get(name)
-        planned = next(p for p in session.plan if p.stage.name == name)
-        artifact = session.store.find(name, record["fingerprint"]) if record else planned.artifact
-        if artifact is None:
-            raise StageFailed(f"{name} is needed and not made yet; run its flow first, or the whole recipe: quipu run {session.request.recipe}")
-        session.artifacts[name] = artifact
+def _artifact(session: Session, name: str, known: Records) -> Artifact:
+    """An input that an earlier flow made or that was in the store when the run was planned."""
+    planned = next(entry for entry in session.plan if entry.stage.name == name)
+    artifact = session.store.find(name, known[name]["fingerprint"]) if name in known else planned.artifact
+    if artifact is None:
+        command = shlex.join(session.request.command())
+        raise StageFailed(f"{name} is needed and not made yet: run the flow {planned.stage.group!r} first, or the whole recipe: {command}")
+    return artifact
 
 
-def run_name() -> str:
-    """Name of a flow run: the recipe's file."""
-    return f"{flow_run.flow_name} {flow_run.parameters.get('recipe', '')}".strip()
+def _chosen(session: Session, group: str) -> list[PlannedStage]:
+    return [entry for entry in session.plan if entry.stage.group == group and entry.action != "blocked"]

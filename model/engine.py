@@ -16,12 +16,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from model.config import ModelConfig
+from model.config import ModelConfig, parameter_count
 from model.optimizer import adamw, parameter_groups
 from model.transformer import Transformer, build_model, initialise
 
 Precision = Literal["fp32", "bf16"]
-BUCKET_ELEMENTS = 1 << 26  # parameters reduced or gathered at once
+BUCKET_ELEMENTS = 1 << 26  # at most so many parameters reduced or gathered at once; DeepSpeed allocates them at every step
 GROUP_TIMEOUT = timedelta(minutes=60)  # DeepSpeed's 10 would end a job whose rank 0 writes a large checkpoint
 
 
@@ -64,7 +64,7 @@ def build_engine(config: ModelConfig, settings: EngineSettings, seed: int, devic
     """A DeepSpeed engine over a freshly initialised model; `prepare(model)` may change the model before it is wrapped."""
     import deepspeed
 
-    options = engine_options(settings, device)
+    options = engine_options(settings, device, min(BUCKET_ELEMENTS, parameter_count(config)))
     if settings.zero_stage == 3:
         with deepspeed.zero.Init(config_dict_or_path=options):
             model = Transformer(config)
@@ -82,7 +82,7 @@ def build_engine(config: ModelConfig, settings: EngineSettings, seed: int, devic
     return engine
 
 
-def engine_options(settings: EngineSettings, device: torch.device) -> dict[str, Any]:
+def engine_options(settings: EngineSettings, device: torch.device, bucket: int) -> dict[str, Any]:
     """DeepSpeed's configuration; raises ValueError for a combination that it would train wrongly or not at all."""
     if settings.precision == "bf16" and settings.zero_stage == 0:
         raise ValueError("zero_stage 0 with bf16 would accumulate gradients in bf16; use stage 1, 2 or 3, or fp32")
@@ -108,8 +108,8 @@ def engine_options(settings: EngineSettings, device: torch.device) -> dict[str, 
             "contiguous_gradients": True,
             "overlap_comm": accelerated,  # L1 §2.4: communication overlapped with computation
             "reduce_scatter": True,
-            "reduce_bucket_size": BUCKET_ELEMENTS,
-            "allgather_bucket_size": BUCKET_ELEMENTS,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
             "allgather_partitions": True,
             "round_robin_gradients": False,
             "elastic_checkpoint": False,

@@ -125,6 +125,7 @@ def prepare_process(job: PretrainJob) -> torch.device:
     torch.set_num_threads(job.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
     torch.use_deterministic_algorithms(job.pretrain.deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a check for reads of what was never written, at every step
     device = engines.start_group()
     torch.manual_seed(job.seed + dist.get_rank())
     random.seed(job.seed + dist.get_rank())

@@ -14,7 +14,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from store.artifact import Artifact
 from tasks.planning import PlannedStage
 
-CURVE_ROWS = 2000
+CURVE_ROWS, LOG_LINES = 2000, 20
 
 
 def publish_plan(plan: list[PlannedStage]) -> None:
@@ -37,10 +37,22 @@ def publish_stage(artifact: Artifact) -> None:
         create_markdown_artifact(key=_key(artifact.stage), markdown=_evaluation(artifact.stage, manifest.metrics["checkpoints"]))
 
 
-def publish_failure(stage: str, message: str, resume: str) -> None:
-    """The failure card: what went wrong, the last lines of the log, the command that goes on."""
-    text = f"# {stage} failed\n\n```\n{message}\n```\n\nWhat was committed is kept. When mended, go on with\n\n```\n{resume}\n```\n"
-    create_markdown_artifact(key=_key(f"failure-{stage}"), markdown=text)
+def publish_failure(stage: str, message: str, folder: Path, resume: str) -> None:
+    """The failure card: what went wrong, the last lines of the logs in the stage's folder, the command that goes on."""
+    parts = [f"# {stage} failed", f"```\n{message}\n```", *_last_lines(folder)]
+    parts += ["What was committed is kept. When mended, go on with", f"```\n{resume}\n```"]
+    create_markdown_artifact(key=_key(f"failure-{stage}"), markdown="\n\n".join(parts), description=f"Why {stage} failed and how to go on")
+
+
+def _last_lines(folder: Path) -> list[str]:
+    """The end of every log of the newest attempt, as Markdown."""
+    newest = max(folder.glob("*/logs"), key=lambda logs: logs.stat().st_mtime, default=None)
+    parts = []
+    for log in sorted(newest.glob("*.log")) if newest else []:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+        if lines:
+            parts += [f"Last lines of `{log.relative_to(folder.parent.parent)}`:", "```\n" + "\n".join(lines) + "\n```"]
+    return parts
 
 
 def _funnel(stage: str, funnel: dict[str, Any]) -> str:

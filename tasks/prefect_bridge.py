@@ -5,21 +5,57 @@ whether that artifact is really there and whole; if not, Prefect's cached result
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
+from prefect.runtime import task_run
 
 from store.artifact import Artifact
 from store.manifest import Manifest
 from tasks.prefect_artifacts import publish_failure, publish_stage
 from tasks.progress import Progress, summary
-from tasks.stage import Transient
+from tasks.stage import Stage, Transient
+
+RETRY_SECONDS = (5.0, 30.0)
 
 StageRecord = dict[str, Any]
-RunStage = Callable[[], Artifact | None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a stage: how it is run, and what Prefect is to do with it.
+
+    `believe_cache`: the store holds the artifact whole. `results`: where records are kept. `resume`: the command that
+    goes on after a failure. `folder`: where the stage's attempts and their logs lie.
+    """
+
+    stage: Stage
+    fingerprint: str
+    run: Callable[[], Artifact | None]
+    believe_cache: bool
+    results: Path
+    resume: str
+    folder: Path
+
+
+def call_stage(call: Call, inputs: list[StageRecord]) -> StageRecord:
+    """Run one stage as a Prefect task of its name; `inputs`, the records of other tasks, make the edges of the graph."""
+    name = call.stage.name
+    configured = make_stage.with_options(
+        name=name,
+        task_run_name=name,
+        tags={call.stage.kind, call.stage.group},
+        refresh_cache=not call.believe_cache,
+        result_storage=call.results,
+        retries=len(RETRY_SECONDS),
+        retry_delay_seconds=list(RETRY_SECONDS),
+    )
+    return configured(name, call.fingerprint, inputs, call)
 
 
 def stage_record(artifact: Artifact) -> StageRecord:
@@ -27,47 +63,28 @@ def stage_record(artifact: Artifact) -> StageRecord:
     return {"stage": artifact.stage, "fingerprint": artifact.fingerprint, "digest": artifact.digest}
 
 
-def call_stage(
-    name: str, fingerprint: str, inputs: list[StageRecord], run: RunStage, *, there: bool, resume: str, tags: set[str]
-) -> StageRecord:
-    """Run one stage as a Prefect task called `name`.
-
-    `there`: the store holds the artifact whole, so that a cached result may be believed. `inputs` make the edges of the
-    graph. `resume` is the command that goes on after a failure.
-    """
-    configured = make_stage.with_options(name=name, task_run_name=name, refresh_cache=not there, tags=tags)
-    return configured(name, fingerprint, inputs, run, resume)
-
-
 def _cache_key(context: Any, parameters: dict[str, Any]) -> str | None:
-    return f"{parameters['stage']}-{parameters['fingerprint']}"
+    return f"{parameters['stage']}/{parameters['fingerprint']}"
 
 
 def _may_pass(task: Any, task_run: TaskRun, state: State) -> bool:
-    """Only what may pass is tried again: a lost rank, a killed worker, input or output."""
-    try:
-        state.result(raise_on_failure=True)
-    except Transient:
-        return True
-    except BaseException:
-        return False
-    return False
+    """Only what may pass is tried again: a lost rank, a killed worker, input or output. It goes on from what is committed."""
+    return isinstance(state.data, Transient)
 
 
 @task(
     persist_result=True,
     result_serializer="json",
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_cache_key),
-    retries=2,
-    retry_delay_seconds=[5, 30],
     retry_condition_fn=_may_pass,
 )
-def make_stage(stage: str, fingerprint: str, inputs: list[StageRecord], run: RunStage, resume: str) -> StageRecord:
+def make_stage(stage: str, fingerprint: str, inputs: list[StageRecord], call: Call) -> StageRecord:
     """Make one artifact, or find it; publish what it has to show."""
     try:
-        artifact = run()
+        artifact = call.run()
     except Exception as error:
-        publish_failure(stage, str(error), resume)
+        if not isinstance(error, Transient) or task_run.run_count > len(RETRY_SECONDS):
+            publish_failure(stage, str(error), call.folder, call.resume)
         raise
     assert artifact is not None
     publish_stage(artifact)

@@ -133,6 +133,12 @@ def test_macros_expand_as_worked_out_by_hand(source: str, expected: str) -> None
     assert body(source).rstrip() == expected
 
 
+@pytest.mark.parametrize("source", ["\\a", "\\b{}", "\\b", "{\\a}", "\\a%", "\\a\\"])
+def test_a_macro_at_the_end_of_the_file_is_expanded(source: str) -> None:
+    text = clean({"a.tex": "\\newcommand{\\a}{X}\\def\\b{X}\\section{A}" + source}, "a.tex", LatexConfig()).text
+    assert text == "\\section{A}" + source.replace("\\a", "X").replace("\\b", "X").rstrip("%")
+
+
 def test_a_macro_that_is_a_program_keeps_its_call_and_loses_its_definition() -> None:
     source = "\\makeatletter\\def\\prd#1{\\@ifnextchar\\bgroup{\\prd@x{#1}}{#1}}\\makeatother $\\prd{x}$"
     cleaned = clean({"a.tex": "\\section{A}" + source}, "a.tex", LatexConfig())
