@@ -76,9 +76,7 @@ class Record:
 Parse = Callable[[dict[str, Any]], Record]
 
 
-def read_dialogues(
-    paths: Path | Sequence[Path], output: Path, schema: pa.Schema, parse: Parse, config: DialogueConfig
-) -> Funnel:
+def read_dialogues(paths: Path | Sequence[Path], output: Path, schema: pa.Schema, parse: Parse, config: DialogueConfig) -> Funnel:
     """Write `train.parquet` and `validation.parquet` into the folder `output`, rows in the order of the lines.
 
     A record is held out by its own `split`, else by the hash of its id within its group. A training record whose prompt is

@@ -8,8 +8,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +21,10 @@ SERVER_RECORD = "server.json"
 
 def run_with_prefect(request: "Request") -> None:
     """Run the whole recipe as a Prefect flow in this process. Raises what a stage raised."""
-    with _prefect_for(request.store):
-        from flows.pipeline import pipeline
+    _prepare_prefect(request.store)
+    from flows.pipeline import pipeline
 
-        pipeline(**flow_parameters(request))
+    pipeline(**flow_parameters(request))
 
 
 def flow_parameters(request: "Request") -> dict[str, object]:
@@ -64,10 +63,8 @@ def prefect_settings(store_root: str) -> dict[str, str]:
 def answering_server(store_root: str) -> str | None:
     """The API address of the environment or of `quipu up`, if it answers."""
     candidates = [os.environ.get("PREFECT_API_URL")]
-    try:
+    with suppress(OSError, ValueError, KeyError):
         candidates.append(json.loads((prefect_home(store_root) / SERVER_RECORD).read_text())["api"])
-    except (OSError, ValueError, KeyError):
-        pass
     return next((address for address in candidates if address and answers(address)), None)
 
 
@@ -82,22 +79,16 @@ def answers(address: str) -> bool:
         return False
 
 
-@contextmanager
-def _prefect_for(store_root: str) -> Iterator[None]:
+def _prepare_prefect(store_root: str) -> None:
     """Set the environment before Prefect is imported, and see to a server; Prefect's own log stays off the console."""
     os.environ.update(prefect_settings(store_root))
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     prefect_home(store_root).mkdir(parents=True, exist_ok=True)
-    asked = os.environ.pop("PREFECT_API_URL", None)
-    address = asked if asked and answers(asked) else answering_server(store_root)
+    asked, address = os.environ.get("PREFECT_API_URL"), answering_server(store_root)
     if asked and address != asked:
         print(f"PREFECT_API_URL={asked} does not answer; going on with {address or 'a server of this run'}", flush=True)
-    if address:
-        os.environ["PREFECT_API_URL"] = address
-        yield
-        return
-    from flows.local_server import serve_this_run
+    if address is None:
+        from flows.local_server import serve_this_run
 
-    with serve_this_run(store_root) as address:
-        os.environ["PREFECT_API_URL"] = address
-        yield
+        address = serve_this_run(store_root)
+    os.environ["PREFECT_API_URL"] = address

@@ -5,6 +5,7 @@ remembered under the store and stopped by pid and start time. A run that finds n
 a child that the kernel ends with it.
 """
 
+import atexit
 import fcntl
 import json
 import os
@@ -70,9 +71,11 @@ def stop(store: str) -> str:
     return "server and worker are down"
 
 
-@contextmanager
-def serve_this_run(store: str) -> Iterator[str]:
-    """A server on a free port for the length of one run; yields its API address. Its history stays in the store."""
+def serve_this_run(store: str) -> str:
+    """Start a server on a free port that ends with this process; returns its API address. Its history stays in the store.
+
+    To be called before Prefect is imported: what is registered first is done last, and Prefect sends its last lines at exit.
+    """
     home = prefect_home(store)
     log = home / "server.log"
     with _one_at_a_time(home / "server.lock"):  # two servers that create one database at the same moment break it
@@ -81,11 +84,9 @@ def serve_this_run(store: str) -> Iterator[str]:
         environment = os.environ | prefect_settings(store) | FOR_ONE_RUN | {"PREFECT_API_URL": api}
         guard = [sys.executable, "-S", str(ROOT / "tasks" / "guard.py")]
         server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], log, environment, guard)
+        atexit.register(_end, {"processes": _identities(server)})
         _await(server, api, log)
-    try:
-        yield api
-    finally:
-        _end({"processes": _identities(server)})
+    return api
 
 
 def create_pool(environment: dict[str, str]) -> None:

@@ -44,12 +44,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             labelled = target != IGNORED
             index = target.clamp(min=0).unsqueeze(1)
             logits = F.linear(chunk, weight).float()  # (rows, vocab)
-            norm = torch.logsumexp(logits, dim=1, keepdim=True)
-            total += ((norm - logits.gather(1, index)).squeeze(1) * labelled).sum()
+            logprobs = torch.log_softmax(logits, dim=1)
+            total -= (logprobs.gather(1, index).squeeze(1) * labelled).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
-            gradient = logits.sub_(norm).exp_()  # softmax, in place
-            gradient.scatter_add_(1, index, torch.full_like(norm, -1.0))
+            gradient = logprobs.exp_()  # softmax, in place
+            gradient.scatter_add_(1, index, torch.full_like(index, -1.0, dtype=gradient.dtype))
             gradient.mul_(labelled.unsqueeze(1))
             gradient = gradient.to(hidden.dtype)
             if grad_hidden is not None:

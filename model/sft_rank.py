@@ -1,4 +1,4 @@
-"""One rank of supervised fine-tuning: `python -m model.sft_rank --job job.json`, started by a launcher (see `model/tuning_rank.py`)."""
+"""One rank of supervised fine-tuning: `python -m model.sft_rank --job job.json` (see `model/tuning_rank.py`)."""
 
 from model.tuning_rank import run_rank
 

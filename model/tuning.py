@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,16 +88,17 @@ def start_engine(
     """A DeepSpeed engine over `make()` with the given weights; under ZeRO-3 no rank ever holds the whole model."""
     import deepspeed
 
+    with torch.device("meta"):
+        model = make()
+    bucket = min(engines.BUCKET_ELEMENTS, sum(parameter.numel() for parameter in model.parameters()))
     try:
-        options = engines.engine_options(settings, device)
+        options = engines.engine_options(settings, device, bucket)
     except ValueError as error:
         raise TuningRefused(str(error)) from error
     if settings.zero_stage == 3:
         with deepspeed.zero.Init(config_dict_or_path=options):
             model = make()
     else:
-        with torch.device("meta"):
-            model = make()
         model.to_empty(device=device)
     _fill(model, weights)
     checkpoint_activations(model, config.activation_checkpointing)  # type: ignore[arg-type]  # it has `layers`
@@ -186,9 +188,18 @@ def _fill(model: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> None:
         if name not in wanted:
             raise CorpusError("model", f"unknown weight {name!r}")
         parameter = wanted.pop(name)
-        with engines.gathered(parameter, write=True), torch.no_grad():
-            if tensor.shape != getattr(parameter, "ds_shape", parameter.shape):
-                raise CorpusError("model", f"weight {name!r} has shape {tuple(tensor.shape)}, the model another")
+        if tensor.shape != getattr(parameter, "ds_shape", parameter.shape):
+            raise CorpusError("model", f"weight {name!r} has shape {tuple(tensor.shape)}, which does not fit")
+        with _writable(parameter), torch.no_grad():
             parameter.copy_(tensor)
     if wanted:
         raise CorpusError("model", f"{len(wanted)} weights are missing, {sorted(wanted)[0]!r} first")
+
+
+def _writable(parameter: Tensor) -> AbstractContextManager[None]:
+    """The whole of a parameter, to be written; under ZeRO-3 each rank keeps its part of what rank 0 wrote."""
+    if not hasattr(parameter, "ds_id"):
+        return nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(parameter, modifier_rank=0)

@@ -27,6 +27,7 @@ class TuningConfig(Section):
 
 
 RESULT_FREE = {  # fields that may differ between a run and its resumption
+    "micro_batch_rows",
     "activation_checkpointing",
     "checkpoint_every",
     "keep_last",

@@ -107,16 +107,18 @@ def _module(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
 
 
 def _imports(node: ast.AST, importer: str) -> set[str]:
-    """Modules of the walked packages imported anywhere inside `node`, and the packages that hold them."""
+    """Modules of the walked packages imported inside `node`, or named there in a string, as those that ranks run are."""
     found: set[str] = set()
     for child in ast.walk(node):
         if isinstance(child, ast.Import):
             names = [alias.name for alias in child.names]
         elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
             names = [child.module] + [f"{child.module}.{alias.name}" for alias in child.names]
+        elif isinstance(child, ast.Constant) and isinstance(child.value, str) and child.value.isascii() and "." in child.value:
+            names = [child.value]
         else:
             continue
-        found |= {name for name in names if name.split(".")[0] in WALKED and _exists(name)}
+        found |= {name for name in names if name.split(".")[0] in WALKED and _is_module_name(name) and _exists(name)}
     return found - {importer}
 
 
@@ -164,6 +166,10 @@ def _tree(name: str) -> ast.Module:
 def _file(name: str) -> Path:
     path = ROOT.joinpath(*name.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _is_module_name(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
 
 
 def _exists(name: str) -> bool:

@@ -123,7 +123,10 @@ def test_bad_ends_leave_their_reason(two_rank_run, make_job, start_ranks, tmp_pa
     refused = start_ranks(other, 2)
     assert diverging.wait() == [3] and fewer.wait() == [2] and refused.wait() == [2, 2]
     reasons = {name: json.loads((tmp_path / name / "logs/failure.json").read_text()) for name in ("diverging", "fewer", "other")}
-    assert reasons["diverging"]["kind"] == "diverged" and "gradient's norm inf, at learning rate 9.94e+29" in reasons["diverging"]["message"]
+    assert (
+        reasons["diverging"]["kind"] == "diverged"
+        and "gradient's norm inf, at learning rate 9.94e+29" in reasons["diverging"]["message"]
+    )
     assert "was written by 2 ranks, this run has 1" in reasons["fewer"]["message"]
     assert "pretrain.lr 0.01 → 0.02" in reasons["other"]["message"]
     assert PretrainJob.model_validate_json(other.read_text()).pretrain.lr == 0.02

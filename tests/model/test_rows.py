@@ -2,6 +2,7 @@
 
 import math
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,9 +52,10 @@ def test_the_reading_thread_raises_here_and_ends_when_the_reader_leaves(rows):
     reader, _ = rows
     with pytest.raises(IndexError):
         list(steps(reader, 10, 14, 8))
-    for step in steps(reader, 0, 12, 8):
-        break
-    assert step.digest == read_step(reader, 0, 8, 0, 1).digest
+    reading = steps(reader, 0, 12, 8)
+    first = next(reading)
+    reading.close()
+    assert first.digest == read_step(reader, 0, 8, 0, 1).digest
     assert not [thread for thread in threading.enumerate() if thread.name == "rows"]
 
 
@@ -75,7 +77,7 @@ def test_schedule_is_the_papers_formula():
     assert rate[0] == pytest.approx(3e-6) and rate[49] == pytest.approx(1.5e-4) and rate[99] == pytest.approx(3e-4)
     assert rate[999] == pytest.approx(3e-5) and rate[549] == pytest.approx((3e-4 + 3e-5) / 2)
     assert rate[324] == pytest.approx(3e-5 + 0.5 * 2.7e-4 * (1 + math.cos(math.pi / 4)))
-    assert all(a > b for a, b in zip(rate[99:], rate[100:]))
+    assert all(a > b for a, b in pairwise(rate[99:]))
 
 
 def test_batches_that_do_not_divide_are_refused():
@@ -83,7 +85,7 @@ def test_batches_that_do_not_divide_are_refused():
     assert batch_rows(config, 2048) == 2048 and batch_rows(config, 4096) == 1024
     assert micro_rows(PretrainConfig(micro_batch_rows=8), 24, 2) == 6
     assert step_count(config, 5000, 2048) == 2
-    with pytest.raises(TrainingRefused, match="not a multiple of model.context_length 1000"):
+    with pytest.raises(TrainingRefused, match=r"not a multiple of model\.context_length 1000"):
         batch_rows(config, 1000)
     with pytest.raises(TrainingRefused, match="8 rows does not divide among 3 ranks"):
         micro_rows(config, 8, 3)

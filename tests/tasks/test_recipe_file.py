@@ -31,7 +31,7 @@ def message(path: Path, *overrides: str) -> str:
         ("pretrain: {zero_stage: 5}", "mine.yaml:2: pretrain.zero_stage: expected 0, 1, 2 or 3, got 5"),
         ("model: {vocab_size: 99}", "mine.yaml: recipe: model.vocab_size: expected tokenizer.vocab_size, 1024, got 99"),
         ("mixture: {shares: {gutenberg: 1.0}}", "gutenberg stands in no section of sources"),
-        ("seed: [1", "mine.yaml:3: not YAML"),
+        ("seed: [1", "mine.yaml:2: not YAML"),
         ("seed: 1\nseed: 2", "mine.yaml:3: seed: said twice"),
         ("resources: {workers: 0}", "resources.workers: expected greater than or equal to 1, got 0"),
     ],
