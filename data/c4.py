@@ -59,8 +59,10 @@ class C4Config(Section):
     # Raffel et al. 2020, §2.2. That is langdetect's scale: the compressed lid seldom gives clean English more than 0.98,
     # so with it a recipe should set about 0.8.
     language_threshold: float = Field(0.99, ge=0, le=1)
-    language_model: str | None = None  # chosen: fastText lid.176; None: the installed compressed model
-    bad_words: FilePath | None = None  # file, one word a line; None: a short list of our own; the paper's is LDNOOBW's English list
+    language_model: FilePath | None = None  # chosen: fastText lid.176; None: the installed compressed model
+    bad_words: FilePath | None = (
+        None  # file, one word a line; None: a short list of our own; the paper's is LDNOOBW's English list
+    )
     extraction: Literal["main", "all"] = "all"  # chosen: text of HTML where a WARC is given; WET holds all text too
     max_record_bytes: int = Field(16 << 20, gt=0)  # chosen: as for CommonCrawl
 

@@ -79,8 +79,8 @@ Parse = Callable[[dict[str, Any]], Record]
 def read_dialogues(paths: Path | Sequence[Path], output: Path, schema: pa.Schema, parse: Parse, config: DialogueConfig) -> Funnel:
     """Write `train.parquet` and `validation.parquet` into the folder `output`, rows in the order of the lines.
 
-    A record is held out by its own `split`, else by the hash of its id within its group. A training record whose prompt is
-    held out is dropped. Raises CorpusError for a file that cannot be read or holds no record, and for the first bad line.
+    A record is held out by its own `split`, else by the hash of its prompt within its group, so that all answers to one
+    prompt stay together. A training record whose prompt is held out elsewhere is dropped. Raises CorpusError for a file that cannot be read or holds no record, and for the first bad line.
     """
     paths = [paths] if isinstance(paths, Path) else list(paths)
     held_out = _draw(paths, parse, config)
@@ -188,7 +188,7 @@ class _HeldOut:
     def holds(self, record: Record) -> bool:
         if record.split is not None:
             return record.split == "validation"
-        return _rank(record.id) <= self.highest.get(record.group, -1)
+        return _rank(_digest(record.prompt)) <= self.highest.get(record.group, -1)
 
 
 def _draw(paths: list[Path], parse: Parse, config: DialogueConfig) -> _HeldOut:
@@ -197,12 +197,13 @@ def _draw(paths: list[Path], parse: Parse, config: DialogueConfig) -> _HeldOut:
     sizes: dict[str, int] = defaultdict(int)
     prompts: set[bytes] = set()
     for _, record in _records(paths, parse, config, Funnel()):
+        prompt = _digest(record.prompt)
         if record.split == "validation":
-            prompts.add(_digest(record.prompt))
+            prompts.add(prompt)
         elif record.split is None:
             heap = lowest[record.group]
             sizes[record.group] += 1
-            heapq.heappush(heap, (-_rank(record.id), _digest(record.prompt)))
+            heapq.heappush(heap, (-_rank(prompt), prompt))
             if len(heap) > max(config.at_most, config.at_least):
                 heapq.heappop(heap)
     highest = {}
@@ -277,8 +278,8 @@ def _open(path: Path) -> io.BufferedReader:
     return io.BufferedReader(gzip.open(path, "rb") if compressed else path.open("rb", buffering=0))  # type: ignore[type-var]
 
 
-def _rank(id: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"held out {id}".encode()).digest()[:8], "big")
+def _rank(prompt: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(b"held out " + prompt).digest()[:8], "big")
 
 
 def _digest(prompt: list[dict[str, str]]) -> bytes:

@@ -76,7 +76,11 @@ class ParquetWriter:
         self._measured = "text" if "text" in schema.names else None
         dictionary = [name for name in _REPEATING if name in schema.names]
         self._file = pq.ParquetWriter(
-            str(path), schema, compression="zstd", use_dictionary=dictionary, write_statistics=["id"] if "id" in schema.names else False
+            str(path),
+            schema,
+            compression="zstd",
+            use_dictionary=dictionary,
+            write_statistics=["id"] if "id" in schema.names else False,
         )
         self._pending: list[dict[str, Any]] = []
         self._pending_bytes = 0
@@ -146,7 +150,9 @@ def write_documents(path: Path | str, rows: Iterable[dict[str, Any]]) -> int:
     return writer.rows
 
 
-def read_batches(paths: Iterable[Path | str], columns: list[str] | None = None, batch_rows: int = 1024) -> Iterator[pa.RecordBatch]:
+def read_batches(
+    paths: Iterable[Path | str], columns: list[str] | None = None, batch_rows: int = 1024
+) -> Iterator[pa.RecordBatch]:
     """Stream record batches of the given Parquet files, in order, in bounded memory."""
     for path in paths:
         try:

@@ -21,6 +21,7 @@ from data.funnel import Funnel
 ITEMS = pa.schema(
     [
         ("benchmark", pa.string()),
+        ("split", pa.string()),  # as the benchmark says: `dev` items are examples, never questions; null if it does not
         ("id", pa.string()),
         ("question", pa.string()),
         ("choices", pa.list_(pa.string())),
@@ -91,6 +92,7 @@ def normalise(benchmark: str, position: int, record: dict[str, Any]) -> dict[str
         texts.append(f"{question} {answer}")
     return {
         "benchmark": benchmark,
+        "split": record["split"] if isinstance(record.get("split"), str) else None,
         "id": valid_text(identity),
         "question": valid_text(question) if question else None,
         "choices": [valid_text(choice) for choice in choices],

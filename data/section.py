@@ -4,7 +4,7 @@ A section stands beside the code it configures; `tasks/recipe.py` composes the s
 A field without a paper's value is our choice and is listed in `docs/published-and-chosen.md`.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,5 +18,7 @@ FilePath = Annotated[str, InputFile()]
 
 class Section(BaseModel):
     """One section of the recipe. Unknown keys are errors; instances cannot be changed."""
+
+    free_of_results: ClassVar[frozenset[str]] = frozenset()  # fields that can change no artifact: left out of fingerprints
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False, protected_namespaces=())

@@ -8,6 +8,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 
 HOME, RESULTS = ".prefect", "results"
 SERVER_RECORD = "server.json"
+HEARTBEAT_SECONDS = 30
 
 
 def run_with_prefect(request: "Request") -> None:
     """Run the whole recipe as a Prefect flow in this process. Raises what a stage raised."""
-    _prepare_prefect(request.store)
-    from flows.pipeline import pipeline
+    ready = _prepare_prefect(request.store)
+    from flows.pipeline import pipeline  # takes as long as the server does
 
+    ready()
     pipeline(**flow_parameters(request))
 
 
@@ -54,6 +57,7 @@ def prefect_settings(store_root: str) -> dict[str, str]:
         "PREFECT_HOME": str(home),
         "PREFECT_LOCAL_STORAGE_PATH": str(home / RESULTS),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # we start our own, which dies with the run
         "DO_NOT_TRACK": "1",
@@ -79,16 +83,21 @@ def answers(address: str) -> bool:
         return False
 
 
-def _prepare_prefect(store_root: str) -> None:
-    """Set the environment before Prefect is imported, and see to a server; Prefect's own log stays off the console."""
+def _prepare_prefect(store_root: str) -> Callable[[], None]:
+    """Set the environment before Prefect is imported, and see to a server; returns what waits until it answers.
+
+    Prefect's own log stays off the console.
+    """
     os.environ.update(prefect_settings(store_root))
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     prefect_home(store_root).mkdir(parents=True, exist_ok=True)
     asked, address = os.environ.get("PREFECT_API_URL"), answering_server(store_root)
     if asked and address != asked:
         print(f"PREFECT_API_URL={asked} does not answer; going on with {address or 'a server of this run'}", flush=True)
+    ready: Callable[[], None] = lambda: None  # noqa: E731
     if address is None:
         from flows.local_server import serve_this_run
 
-        address = serve_this_run(store_root)
+        address, ready = serve_this_run(store_root)
     os.environ["PREFECT_API_URL"] = address
+    return ready

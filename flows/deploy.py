@@ -1,21 +1,25 @@
-"""`quipu deploy`: work pools, limits and the deployments of `prefect.yaml`, registered with the server that answers.
+"""`quipu deploy`: work pool, limits, deployments and the watch over dead runs, registered with the server that answers.
 
 Everything is created or brought up to date, so that it can be called again; schedules stay as the operator set them,
 inactive at first.
 """
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import timedelta
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from flows.bridge import answering_server, prefect_settings
+from flows.bridge import HEARTBEAT_SECONDS, answering_server, prefect_settings
+from flows.local_server import POOL, ROOT, create_pool, prefect_command
 from store.errors import StoreError
 
-ROOT = Path(__file__).resolve().parent.parent
-POOLS = ("cpu",)
+if TYPE_CHECKING:
+    from prefect.events.schemas.automations import AutomationCore
+
 LIMITS = {"training": 1}
+SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
+WATCH = "runs without a heartbeat are crashed"
 
 
 def deploy_all(store: str) -> Iterator[str]:
@@ -23,27 +27,61 @@ def deploy_all(store: str) -> Iterator[str]:
     address = answering_server(store)
     if address is None:
         raise StoreError("no Prefect server answers; start one with `quipu up`, or set PREFECT_API_URL")
-    environment = os.environ | prefect_settings(store) | {"PREFECT_API_URL": address}
-    for pool in POOLS:
-        _prefect(["work-pool", "create", pool, "--type", "process", "--overwrite"], environment)
-        yield f"work pool {pool}"
-    for tag, limit in LIMITS.items():
-        _prefect(["concurrency-limit", "create", tag, str(limit)], environment)
-        yield f"at most {limit} task with tag {tag!r} at a time"
-    _prefect(["deploy", "--all"], environment)
-    for name in _deployments(environment):
+    os.environ.update(prefect_settings(store) | {"PREFECT_API_URL": address})
+    create_pool(dict(os.environ))
+    yield f"work pool {POOL}"
+    yield from _limits()
+    yield from _watch_over_dead_runs()
+    prefect_command(["deploy", "--all"], dict(os.environ))
+    for name in _deployments():
         yield f"deployment {name}"
 
 
-def _deployments(environment: dict[str, str]) -> list[str]:
+def _limits() -> Iterator[str]:
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        for tag, limit in LIMITS.items():
+            client.create_concurrency_limit(tag, limit)
+            yield f"at most {limit} task with tag {tag!r} at a time"
+
+
+def _watch_over_dead_runs() -> Iterator[str]:
+    """A run whose process and worker both died says nothing any more; the server then marks it Crashed."""
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        if not client.read_automations_by_name(WATCH):
+            client.create_automation(_watch())
+    yield f"automation: {WATCH} after {SILENCE.total_seconds():.0f} s"
+
+
+def _watch() -> "AutomationCore":
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+    final = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    trigger = EventTrigger(
+        after={"prefect.flow-run.heartbeat"},
+        expect={"prefect.flow-run.heartbeat", *final},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=SILENCE,
+    )
+    crash = ChangeFlowRunState(
+        state=StateType.CRASHED, message="No heartbeat: its process is gone. The next run goes on from there."
+    )
+    return AutomationCore(name=WATCH, trigger=trigger, actions=[crash])
+
+
+def _deployments() -> Iterator[str]:
+    """`flow/deployment`, as `prefect deployment run` takes it."""
     import yaml
 
     described = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
-    return [f"{entry['entrypoint'].split(':')[1]}/{entry['name']}" for entry in described["deployments"]]
-
-
-def _prefect(arguments: list[str], environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        raise StoreError(f"prefect {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
+    for entry in described["deployments"]:
+        module, name = entry["entrypoint"].split(":")
+        yield f"{getattr(import_module(module), name).name}/{entry['name']}"

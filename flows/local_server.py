@@ -14,8 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,22 +70,27 @@ def stop(store: str) -> str:
     return "server and worker are down"
 
 
-def serve_this_run(store: str) -> str:
-    """Start a server on a free port that ends with this process; returns its API address. Its history stays in the store.
+def serve_this_run(store: str) -> tuple[str, Callable[[], None]]:
+    """Start a server on a free port that ends with this process: its API address, and what to call to wait for it.
 
-    To be called before Prefect is imported: what is registered first is done last, and Prefect sends its last lines at exit.
+    To be called before Prefect is imported: what is registered first is done last, and Prefect sends its last lines at
+    exit. The server's history stays in the store.
     """
     home = prefect_home(store)
-    log = home / "server.log"
-    with _one_at_a_time(home / "server.lock"):  # two servers that create one database at the same moment break it
-        port = _free_port()
-        api = f"http://{LOOPBACK}:{port}/api"
-        environment = os.environ | prefect_settings(store) | FOR_ONE_RUN | {"PREFECT_API_URL": api}
-        guard = [sys.executable, "-S", str(ROOT / "tasks" / "guard.py")]
-        server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], log, environment, guard)
-        atexit.register(_end, {"processes": _identities(server)})
-        _await(server, api, log)
-    return api
+    lock = os.open(home / "server.lock", os.O_CREAT | os.O_RDWR, 0o644)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # two servers that create one database at the same moment break it
+    port = _free_port()
+    api = f"http://{LOOPBACK}:{port}/api"
+    environment = os.environ | prefect_settings(store) | FOR_ONE_RUN | {"PREFECT_API_URL": api}
+    guard = (sys.executable, "-S", str(ROOT / "tasks" / "guard.py"))
+    server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], home / "server.log", environment, guard)
+    atexit.register(_end, {"processes": _identities(server)})
+
+    def ready() -> None:
+        _await(server, api, home / "server.log")
+        os.close(lock)
+
+    return api, ready
 
 
 def create_pool(environment: dict[str, str]) -> None:
@@ -103,10 +107,10 @@ def prefect_command(arguments: list[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def _spawn(arguments: list[str], log: Path, environment: dict[str, str], guard: list[str] | None = None) -> subprocess.Popen[bytes]:
+def _spawn(arguments: list[str], log: Path, environment: dict[str, str], guard: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [*(guard or []), sys.executable, "-m", "prefect", *arguments],
+            [*guard, sys.executable, "-m", "prefect", *arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -133,7 +137,9 @@ def _await(server: subprocess.Popen[bytes], api: str, log: Path) -> None:
 
 def _require_free(port: int, api: str) -> None:
     if answers(api):
-        raise StoreError(f"port {port}: another Prefect server answers there; choose another with --port, or set PREFECT_API_URL={api}")
+        raise StoreError(
+            f"port {port}: another Prefect server answers there; choose another with --port, or set PREFECT_API_URL={api}"
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -146,13 +152,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return probe.getsockname()[1]
-
-
-@contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    with open(path, "a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _identities(*processes: subprocess.Popen[bytes]) -> list[list[int | None]]:

@@ -39,7 +39,12 @@ class Request:
 
     def command(self) -> list[str]:
         """The command line that asks for the same again."""
-        chosen = [("--from", self.first), ("--until", self.until), ("--only", self.only), *(("--set", text) for text in self.overrides)]
+        chosen = [
+            ("--from", self.first),
+            ("--until", self.until),
+            ("--only", self.only),
+            *(("--set", text) for text in self.overrides),
+        ]
         options = [word for option, value in chosen if value for word in (option, value)]
         return ["quipu", "run", self.recipe, *options, *(["--store", self.store] if self.store != "runs" else [])]
 
@@ -185,7 +190,9 @@ class RunRecord:
     def stage_started(self, name: str) -> None:
         """The stage's body is about to run here."""
         self._began, self.over = time.monotonic(), False
-        runs.update(self.store, self.run.id, state="running", finished=None, stages={name: {"state": "running", "pid": os.getpid()}})
+        runs.update(
+            self.store, self.run.id, state="running", finished=None, stages={name: {"state": "running", "pid": os.getpid()}}
+        )
 
     def stage_done(self, artifact: Artifact) -> None:
         """Its manifest is written."""
@@ -235,5 +242,3 @@ def _entry(planned: PlannedStage) -> dict[str, Any]:
     if planned.artifact is not None and there:
         entry |= {"fingerprint": planned.artifact.fingerprint, "digest": planned.artifact.digest}
     return entry
-
-

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from pathlib import Path
 
 from prefect import Flow, flow
 from prefect.runtime import flow_run
@@ -19,7 +19,7 @@ from flows.session import Request, Session, open_session
 from flows.stopping import heeding_cancel, stopped_is_cancelled
 from store.artifact import Artifact
 from tasks.planning import PlannedStage
-from tasks.prefect_artifacts import publish_plan
+from tasks.prefect_artifacts import publish_funnels, publish_plan
 from tasks.prefect_bridge import Call, PrefectProgress, StageRecord, call_stage
 from tasks.progress import make_progress
 from tasks.stage import StageFailed
@@ -30,13 +30,20 @@ _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
 def run_name() -> str:
-    """Name of a flow run: what it makes, from which recipe."""
-    return f"{flow_run.flow_name} {flow_run.parameters.get('recipe', '')}".strip()
+    """Name of a flow run: its recipe's."""
+    return Path(flow_run.parameters["recipe"]).stem
 
 
 def recipe_flow(name: str) -> Callable[[Callable[..., Records]], Flow[..., Records]]:
     """Decorator of flows over a recipe. Their results are not kept: a flow run again asks each of its stages."""
-    return flow(name=name, flow_run_name=run_name, validate_parameters=False, persist_result=False, on_crashed=[stopped_is_cancelled])
+    return flow(
+        name=name,
+        flow_run_name=run_name,
+        validate_parameters=False,
+        persist_result=False,
+        on_crashed=[stopped_is_cancelled],
+        on_cancellation=[stopped_is_cancelled],
+    )
 
 
 def group_flow(group: str, description: str) -> Flow[..., Records]:
@@ -61,7 +68,8 @@ def request_of(
     recipe: str, overrides: list[str] | None, store: str | None, forced: list[str] | None, **chosen: str | None
 ) -> Request:
     """The request in a flow's parameters. Without a store it is the worker's (`QUIPU_STORE`), else `runs`."""
-    return Request(recipe, tuple(overrides or ()), store or os.environ.get("QUIPU_STORE") or "runs", forced=tuple(forced or ()), **chosen)
+    root = store or os.environ.get("QUIPU_STORE") or "runs"
+    return Request(recipe, tuple(overrides or ()), root, forced=tuple(forced or ()), **chosen)
 
 
 def call_group(group: Flow[..., Records], session: Session, *before: Records) -> Records:
@@ -103,6 +111,7 @@ def _run_stages(session: Session, group: str, before: Records) -> Records:
     known, made = dict(before), {}
     for planned in _chosen(session, group):
         made[planned.stage.name] = known[planned.stage.name] = _run_stage(session, planned, known)
+    publish_funnels(group, [session.artifacts[name] for name in made])
     return made
 
 
@@ -134,8 +143,8 @@ def _artifact(session: Session, name: str, known: Records) -> Artifact:
     planned = next(entry for entry in session.plan if entry.stage.name == name)
     artifact = session.store.find(name, known[name]["fingerprint"]) if name in known else planned.artifact
     if artifact is None:
-        command = shlex.join(session.request.command())
-        raise StageFailed(f"{name} is needed and not made yet: run the flow {planned.stage.group!r} first, or the whole recipe: {command}")
+        whole = shlex.join(session.request.command())
+        raise StageFailed(f"{name} is needed and gone: run the flow {planned.stage.group!r} again, or the whole recipe: {whole}")
     return artifact
 
 

@@ -41,12 +41,14 @@ def heeding_cancel() -> Iterator[None]:
 
 
 def stopped_is_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
-    """Hook on a crashed flow: a run that a person stopped shows as Cancelled, as do its tasks under way."""
-    if not isinstance(state.data, BaseException) or isinstance(state.data, Exception):
-        return  # a crash of another kind; signals are what is no Exception
+    """Hook on a crashed or cancelled flow: a run that a person stopped shows as Cancelled, as do its tasks under way."""
+    signalled = isinstance(state.data, BaseException) and not isinstance(state.data, Exception)
+    if state.is_crashed() and not signalled:
+        return  # a crash of another kind
     stopped = Cancelled(message="Stopped from outside. What was finished is kept; the next run goes on from there.")
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(flow_run.id, stopped, force=True)
+        if state.is_crashed():
+            client.set_flow_run_state(flow_run.id, stopped, force=True)
         crashed = TaskRunFilter(state={"type": TaskRunFilterStateType(any_=[StateType.CRASHED])})
         for task_run in client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id])), task_run_filter=crashed

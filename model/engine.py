@@ -5,6 +5,7 @@ it is divided by the label count of the whole step, so the engine's own averagin
 does not depend on how rows are split over ranks and accumulation steps.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ def start_group() -> torch.device:
         os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed
 
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # A C++ kernel for all-reduce in inference, which DeepSpeed would compile for half a minute at the first start.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     device = torch.device("cpu")

@@ -1,7 +1,7 @@
 """The settings of pretraining (L1 §2.3-2.4, L2 §2.2), and the job file that tells each rank what to do."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from model.config import ModelConfig
 
 class PretrainConfig(Section):
     """How a base model is trained. Micro-batches, ZeRO and checkpoints change the speed; the batches stay the same."""
+
+    free_of_results: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "keep_last", "keep_every"})
 
     lr: float = Field(3.0e-4, gt=0)  # L1 Table 2, L2 Table 1: 7B and 13B; larger models 1.5e-4
     min_lr_ratio: float = Field(0.1, ge=0, le=1)  # L1 §2.3, L2 §2.2: cosine down to 10 % of the peak

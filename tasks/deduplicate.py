@@ -11,12 +11,18 @@ def deduplicate_c4(context: StageContext) -> None:
     config = context.config["sources.c4.dedup"]
     documents = context.inputs["c4-read"].paths()
     pages = repeated_in(context, "urls", hash_urls, duplicates, documents, config)
-    unique = [Shard(f"unique/{i:05d}.parquet", {"documents": path, "duplicates": pages, "config": config}) for i, path in enumerate(documents)]
+    unique = [
+        Shard(f"unique/{i:05d}.parquet", {"documents": path, "duplicates": pages, "config": config})
+        for i, path in enumerate(documents)
+    ]
     distinct = [result.path for result in context.map(remove_urls, unique, keep=False, count=False)]
     spans = repeated_in(context, "spans", hash_spans, duplicates, distinct, config)
     context.map(
         remove_spans,
-        [Shard(f"part-{i:05d}.parquet", {"documents": path, "duplicates": spans, "config": config}) for i, path in enumerate(distinct)],
+        [
+            Shard(f"part-{i:05d}.parquet", {"documents": path, "duplicates": spans, "config": config})
+            for i, path in enumerate(distinct)
+        ],
     )
 
 
@@ -29,7 +35,10 @@ def deduplicate_github(context: StageContext) -> None:
     repeated = repeated_in(context, "contents", hash_contents, repeated_contents, documents, config)
     context.map(
         drop_repeated,
-        [Shard(f"part-{i:05d}.parquet", {"documents": path, "duplicates": repeated, "config": config}) for i, path in enumerate(documents)],
+        [
+            Shard(f"part-{i:05d}.parquet", {"documents": path, "duplicates": repeated, "config": config})
+            for i, path in enumerate(documents)
+        ],
     )
 
 
@@ -43,5 +52,8 @@ def deduplicate_books(context: StageContext) -> None:
     shingles = [result.path for result in context.map(shingle, shingling, keep=False, count=False)]
     finding = [Shard("duplicates.parquet", {"shingles": shingles, "config": config})]
     (found,) = context.map(find_duplicates, finding, keep=False, count=False)
-    removing = [Shard(f"part-{i:05d}.parquet", {"documents": path, "file": i, "duplicates": found.path}) for i, path in enumerate(documents)]
+    removing = [
+        Shard(f"part-{i:05d}.parquet", {"documents": path, "file": i, "duplicates": found.path})
+        for i, path in enumerate(documents)
+    ]
     context.map(remove_duplicates, removing)

@@ -83,7 +83,6 @@ class Engine:
                 time.sleep(RETRY_SECONDS * (retry + 1))
         raise AssertionError("unreachable")
 
-
     @contextmanager
     def _lock(self, stage: Stage, fingerprint: str) -> Iterator[StageLock]:
         """The stage's lock; another run that holds it is waited for, so that nothing is made twice."""
@@ -165,9 +164,12 @@ class _StageRun:
             raise Transient(f"{self.stage.name}: {error}") from error
         except Exception as error:
             self._failed(traceback.format_exc())
-            raise StageFailed(f"{type(error).__name__}: {error} (in the stage's code; full account in {self.attempt.logs / 'stage.log'})") from error
+            raise StageFailed(
+                f"{type(error).__name__}: {error} (in the stage's code; full account in {self.attempt.logs / 'stage.log'})"
+            ) from error
         finally:
             self._close_log()
+        self._say_what_came_out_empty(context)
         manifest.started, manifest.finished = started, time.time()
         manifest.wall_seconds = round(time.monotonic() - clock, 3)
         manifest.cpu_seconds = round(_cpu_seconds() - cpu + self.worker_cpu, 3)
@@ -202,10 +204,15 @@ class _StageRun:
             threads=recipe.resources.threads_per_rank if training else 1,
         )
 
-    def _map(self, context: StageContext, function: Callable[..., Any], shards: list[Shard], *, keep: bool, count: bool) -> list[ShardResult]:
+    def _map(
+        self, context: StageContext, function: Callable[..., Any], shards: list[Shard], *, keep: bool, count: bool
+    ) -> list[ShardResult]:
         directory, label = self.attempt.directory, function.__name__.replace("_", " ")
         calls = [shard_files.call_digest(function, shard, self.digests) for shard in shards]
-        commits = [shard_files.read_commit(directory, shard, self.fingerprint, call, keep) for shard, call in zip(shards, calls, strict=True)]
+        commits = [
+            shard_files.read_commit(directory, shard, self.fingerprint, call, keep)
+            for shard, call in zip(shards, calls, strict=True)
+        ]
         missing = [index for index, commit in enumerate(commits) if commit is None]
         work = [(shard_files.make_shard, (function, directory, shards[i], self.fingerprint, calls[i], keep)) for i in missing]
         done = len(shards) - len(missing)
@@ -269,6 +276,13 @@ class _StageRun:
                 raise StageFailed(f"{self.stage.name}: declared {name} but did not write it")
             known = (path.stat().st_size, sha256_file(path), shard_files.rows_of(path))
         return FileEntry(name, *known)
+
+    def _say_what_came_out_empty(self, context: StageContext) -> None:
+        """A gate that lets nothing through ends well, but is hardly what was meant."""
+        funnel = context.funnel
+        if funnel.rows_in and not funnel.rows_out:
+            rule, count = funnel.dropped.most_common(1)[0]
+            self._log(f"nothing came through: all {funnel.rows_in:,} documents were dropped, {count:,} of them by {rule!r}")
 
     def _log(self, text: str) -> None:
         self.logger.info(text)

@@ -12,13 +12,18 @@ def evaluate_checkpoints(context: StageContext) -> None:
     items = context.inputs["eval-sets"].path("items.parquet")
     folders = _checkpoints(context)
     shards = [
-        Shard(f"step-{step:08d}.json", {"weights": weights, "folder": folder.as_posix(), "step": step, "items": items, "config": config})
+        Shard(
+            f"step-{step:08d}.json",
+            {"weights": weights, "folder": folder.as_posix(), "step": step, "items": items, "config": config},
+        )
         for step, folder, weights in folders
     ]
     scores = [result.value for result in context.map(_evaluate_one, shards)]
     last = scores[-1]["tasks"]
     context.metrics["checkpoints"] = scores
-    context.metrics["headline"] = ", ".join(f"{name} {row['accuracy']:.1%} (chance {row['chance']:.1%})" for name, row in last.items())
+    context.metrics["headline"] = ", ".join(
+        f"{name} {row['accuracy']:.1%} (chance {row['chance']:.1%})" for name, row in last.items()
+    )
 
 
 def _evaluate_one(output: Path, weights: Path, folder: str, step: int, items: Path, config: Any) -> dict[str, Any]:
@@ -35,7 +40,12 @@ def _evaluate_one(output: Path, weights: Path, folder: str, step: int, items: Pa
     by_benchmark: dict[str, list[Any]] = {}
     for row in read_rows([items]):
         by_benchmark.setdefault(row["benchmark"], []).append(row)
-    tasks = {name: evaluate(model, askable(rows), config).to_json() for name, rows in sorted(by_benchmark.items()) if askable(rows)}
+    tasks = {}
+    for name, rows in sorted(by_benchmark.items()):
+        examples = askable(row for row in rows if row["split"] == "dev")
+        questions = askable(row for row in rows if row["split"] != "dev")
+        if questions:
+            tasks[name] = evaluate(model, questions, config, examples).to_json()
     record = {"step": step, "tasks": tasks}
     output.write_text(json.dumps(record, sort_keys=True) + "\n")
     return record
@@ -44,7 +54,10 @@ def _evaluate_one(output: Path, weights: Path, folder: str, step: int, items: Pa
 def _checkpoints(context: StageContext) -> list[tuple[int, Path, Path]]:
     """(step, folder, weights) of the published checkpoints and of the final model, in order of steps."""
     artifact = context.inputs["pretrain"]
-    found = [(int(path.parent.name.removeprefix("step-")), path.parent, path) for path in artifact.paths("checkpoints/*/model.safetensors")]
+    found = [
+        (int(path.parent.name.removeprefix("step-")), path.parent, path)
+        for path in artifact.paths("checkpoints/*/model.safetensors")
+    ]
     last = artifact.manifest.metrics["steps"]
     final = artifact.paths("model/model.safetensors") or artifact.paths("model/*.index.json")
     if not final:

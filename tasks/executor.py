@@ -16,7 +16,14 @@ from typing import Any, Protocol
 from tasks.stage import StageFailed, Transient
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS")
+THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 
 
 class Executor(Protocol):
@@ -57,7 +64,7 @@ class LocalExecutor:
 
     def pids(self) -> list[int]:
         """Process ids of the workers alive now."""
-        return [] if self._pool is None else [pid for pid in (self._pool._processes or {})]
+        return [] if self._pool is None else list(self._pool._processes or {})
 
     def close(self) -> None:
         """Stop the workers at once."""
@@ -89,10 +96,13 @@ class RayExecutor:
         try:
             import ray
         except ImportError:
-            raise StageFailed("resources.executor: ray is not installed here; run `.venv/bin/pip install ray==2.60.0` or use local") from None
+            raise StageFailed(
+                "resources.executor: ray is not installed here; run `.venv/bin/pip install ray==2.60.0` or use local"
+            ) from None
         self._ray = ray
         if not ray.is_initialized():
-            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+            here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
+            ray.init(log_to_driver=False, **here)
 
     def run(self, calls: list[Call]) -> Iterator[tuple[int, Any]]:
         """Submit all, yield as they finish."""
@@ -131,4 +141,3 @@ def _die_with_parent() -> None:
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     return function(*arguments)
-

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from data.section import InputFile
+from data.section import InputFile, Section
 from store.canonical import fingerprint, sha256_file
 from tasks.code_digest import code_digest
 from tasks.recipe import Recipe, RecipeError, section
@@ -81,7 +81,7 @@ def _full(value: Any) -> Any:
 def _identity(value: Any) -> Any:
     if not isinstance(value, BaseModel):
         return list(value) if isinstance(value, tuple) else value
-    identity = value.model_dump(mode="json", exclude_defaults=True)
+    identity = value.model_dump(mode="json", exclude_defaults=True, exclude=set(value.free_of_results) if isinstance(value, Section) else None)
     for name, info in type(value).model_fields.items():
         inner = getattr(value, name)
         if name not in identity or inner is None:

@@ -7,27 +7,29 @@ their parent. A cancelled stage asks them to save (SIGTERM), waits for the grace
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from model.run_log import FAILURE, HEARTBEAT, INTERRUPTED
 from tasks.recipe import Resources
 from tasks.stage import StageFailed, Transient
 
 POLL_SECONDS = 0.2
-STOPPED_EARLY, DIVERGED = 75, 3  # exit codes of a rank: saved and left on SIGTERM; training cannot go on
-LOG_LINES = 12
+LOG_LINES, KILL_LINES = 12, 60  # shown to the person; looked through for the sign of a killed rank
+RENDEZVOUS_PORT = 29400
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What the launcher looks at while ranks run: the heartbeat file (JSON with `step`, `of`, `text`) and whom to tell."""
+    """Where ranks leave word (the folder of their RunLog), who records their pids, and who hears of their steps."""
 
-    heartbeat: Path
-    failure: Path
+    folder: Path
     register: Callable[[int], None]
     progress: Callable[[float, float, str], None]
 
@@ -38,8 +40,8 @@ def launch_ranks(module: str, job: Path, resources: Resources, log: Path, watch:
     Raises StageFailed when training itself cannot go on, Transient when a rank was lost.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    for stale in (watch.heartbeat, watch.failure):
-        stale.unlink(missing_ok=True)
+    for stale in (HEARTBEAT, FAILURE, INTERRUPTED):
+        (watch.folder / stale).unlink(missing_ok=True)
     with open(log, "ab") as output:
         process = subprocess.Popen(
             launch_command(module, job, resources), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
@@ -51,22 +53,30 @@ def launch_ranks(module: str, job: Path, resources: Resources, log: Path, watch:
     except BaseException:
         _end(process, resources.grace_seconds)
         raise
+    if (watch.folder / INTERRUPTED).exists():
+        raise Transient("training was asked to stop and saved; it goes on from there")
     if code:
-        raise _failure(code, log, watch.failure)
+        raise _failure(code, log, watch.folder / FAILURE)
 
 
 def launch_command(module: str, job: Path, resources: Resources) -> list[str]:
     """The command line of the launcher in the recipe's `resources`, under a guard that dies with this process."""
     script = ["-m", module, "--job", str(job)]
-    ranks, nodes = str(resources.ranks), str(resources.nodes)
-    if resources.launcher == "torchrun":
-        rendezvous = ["--standalone"] if resources.nodes == 1 else [f"--nnodes={nodes}", "--rdzv-backend=c10d"]
-        command = [sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--nproc-per-node={ranks}", *script]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={resources.ranks}"]
+    torchrun.append(f"--shutdown-timeout={resources.grace_seconds:g}")
+    if resources.launcher == "slurm":
+        first = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
+        host = subprocess.run(first, capture_output=True, text=True, check=True).stdout.split()[0]
+        meeting = [f"--nnodes={resources.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{RENDEZVOUS_PORT}"]
+        command = ["srun", f"--nodes={resources.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", *torchrun, *meeting, *script]
     elif resources.launcher == "deepspeed":
         hosts = ["--hostfile", resources.hostfile] if resources.hostfile else []
-        command = [str(Path(sys.executable).with_name("deepspeed")), *hosts, "--num_gpus", ranks, "--module", module, "--job", str(job)]
+        deepspeed = str(Path(sys.executable).with_name("deepspeed"))
+        command = [deepspeed, *hosts, "--num_gpus", str(resources.ranks), "--module", module, "--job", str(job)]
+    elif resources.ranks == 1:
+        command = [sys.executable, *script]
     else:
-        command = ["srun", f"--nodes={nodes}", f"--ntasks-per-node={ranks}", "--kill-on-bad-exit=1", sys.executable, *script]
+        command = [*torchrun, "--standalone", *script]
     return [sys.executable, "-S", str(_root() / "tasks" / "guard.py"), *command]
 
 
@@ -76,8 +86,12 @@ def rank_environment(resources: Resources) -> dict[str, str]:
     threads = str(resources.threads_per_rank)
     environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
     environment.setdefault("PYTHONPATH", str(_root()))
-    if not _has_gpu():
+    if not has_gpu():
         environment["DS_ACCELERATOR"] = "cpu"
+    if resources.launcher == "torchrun" and resources.ranks == 1:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return environment
 
 
@@ -86,25 +100,28 @@ def _wait(process: subprocess.Popen[bytes], resources: Resources, watch: Watch) 
     last_step, since = None, time.monotonic()
     while (code := process.poll()) is None:
         time.sleep(POLL_SECONDS)
-        beat = _read_json(watch.heartbeat)
+        beat = _read_json(watch.folder / HEARTBEAT)
         if beat and beat.get("step") != last_step:
             last_step, since = beat.get("step"), time.monotonic()
             watch.progress(beat.get("step", 0), beat.get("of", 0), beat.get("text", ""))
         if time.monotonic() - since > resources.stall_minutes * 60:
             _end(process, resources.grace_seconds)
-            raise Transient(f"no training step for {resources.stall_minutes:g} minutes; ranks were ended, the last checkpoint is kept")
+            raise Transient(
+                f"no training step for {resources.stall_minutes:g} minutes; ranks were ended, the last checkpoint is kept"
+            )
     return code
 
 
 def _failure(code: int, log: Path, failure: Path) -> Exception:
-    """What a rank's end means: its own words if it left some, else the last lines of the log."""
+    """What a rank's end means. A rank that was killed makes the others fail too, so their words count only after that."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
+    killed = code < 0 or code == 128 + signal.SIGKILL or any("SIGKILL" in line or "Signal 9" in line for line in lines[-KILL_LINES:])
+    last = "\n".join(f"    {line}" for line in lines[-LOG_LINES:])
+    account = f"the ranks ended with code {code}; last lines of {log}:\n{last}"
     said = _read_json(failure)
-    if said and said.get("message"):
-        return StageFailed(said["message"])
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LOG_LINES:] if log.exists() else []
-    account = f"the ranks ended with code {code}; last lines of {log}:\n" + "\n".join(f"    {line}" for line in lines)
-    killed = code < 0 or code in (128 + signal.SIGKILL, STOPPED_EARLY) or any("SIGKILL" in line or "Signal 9" in line for line in lines)
-    return Transient(account) if killed else StageFailed(account)
+    if killed and (said is None or said.get("kind") == "error"):
+        return Transient(f"a training rank was killed; {account}")
+    return StageFailed(str(said["message"]) if said and said.get("message") else account)
 
 
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
@@ -120,14 +137,15 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
             continue
 
 
-def _read_json(path: Path) -> dict[str, object] | None:
+def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether this machine has an accelerator that ranks would use."""
     return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
 
 

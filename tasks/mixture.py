@@ -40,11 +40,17 @@ def mix_corpora(context: StageContext) -> None:
     gathering = [Shard(name, {"scattered": scattered, "plan": plan, "number": i}) for i, name in enumerate(row_files(plan))]
     rows = [result.path for result in context.map(gather, gathering, count=False)]
     common = {"config": config, "context_length": length, "vocab_size": vocab_size, "seed": context.seed}
-    packing = [Shard(f"validation-{source}.parquet", {"tokenised": paths, "source": source, **common}) for source, paths in held_out.items()]
+    packing = [
+        Shard(f"validation-{source}.parquet", {"tokenised": paths, "source": source, **common})
+        for source, paths in held_out.items()
+    ]
     validation = [result.path for result in context.map(pack_validation, packing, count=False)]
     context.output("mixture.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
     (unigram,) = context.map(
-        _unigram, [Shard("unigram.json", {"rows": rows, "validation": validation, "vocab_size": vocab_size})], keep=False, count=False
+        _unigram,
+        [Shard("unigram.json", {"rows": rows, "validation": validation, "vocab_size": vocab_size})],
+        keep=False,
+        count=False,
     )
     _record(context, summary, unigram.value)
 

@@ -13,9 +13,18 @@ def by_partition(mapped: list[ShardResult]) -> dict[str, list[Path]]:
     return {name: [result.path / name for result in mapped if (result.path / name).is_file()] for name in names}
 
 
-def repeated_in(context: StageContext, label: str, hash_shard: Callable[..., Any], reduce: Callable[..., Any], documents: list[Path], config: Any) -> list[Path]:
+def repeated_in(
+    context: StageContext,
+    label: str,
+    hash_shard: Callable[..., Any],
+    reduce: Callable[..., Any],
+    documents: list[Path],
+    config: Any,
+) -> list[Path]:
     """The reduce files of a hash-partitioned group-by over all documents: what occurs more than once."""
     hashing = [Shard(f"{label}-hashes/{i:05d}/", {"documents": path, "config": config}) for i, path in enumerate(documents)]
     mapped = context.map(hash_shard, hashing, keep=False, count=False)
-    reducing = [Shard(f"{label}/{name}", {"partition_files": files, "config": config}) for name, files in by_partition(mapped).items()]
+    reducing = [
+        Shard(f"{label}/{name}", {"partition_files": files, "config": config}) for name, files in by_partition(mapped).items()
+    ]
     return [result.path for result in context.map(reduce, reducing, keep=False, count=False)]

@@ -67,6 +67,9 @@ def _plan_stage(
     forced: frozenset[str],
     last_used: Mapping[str, str],
 ) -> PlannedStage:
+    if stage.adopted:
+        given = store.by_fingerprint(stage.adopted)
+        return PlannedStage(stage, "reuse", "adopted from outside", given.fingerprint, given)
     may_run = chosen is None or stage.name in chosen
     unknown = [name for name in stage.inputs if name not in artifacts]
     if unknown:
@@ -82,7 +85,9 @@ def _plan_stage(
     if artifact:
         return PlannedStage(stage, "run", "asked for again: a new attempt", fingerprint)
     found = store.inspect(stage.name, fingerprint)
-    reasons = [f"{found.state}: {found.reason}"] if found.state != "absent" else _changes(store, recipe, stage, artifacts, last_used)
+    reasons = (
+        [f"{found.state}: {found.reason}"] if found.state != "absent" else _changes(store, recipe, stage, artifacts, last_used)
+    )
     return PlannedStage(stage, "run", "; ".join(reasons) or "not made yet", fingerprint)
 
 
@@ -91,10 +96,16 @@ def _reuse_reason(stage: Stage, artifact: Artifact) -> str:
     if stage.kind == "data":
         return "unchanged"
     changed = _changed_modules(artifact.manifest, stage)
-    return f"unchanged; code has changed since ({', '.join(changed)}), which does not count for {stage.kind}" if changed else "unchanged"
+    return (
+        f"unchanged; code has changed since ({', '.join(changed)}), which does not count for {stage.kind}"
+        if changed
+        else "unchanged"
+    )
 
 
-def _changes(store: Store, recipe: Recipe, stage: Stage, artifacts: Mapping[str, Artifact], last_used: Mapping[str, str]) -> list[str]:
+def _changes(
+    store: Store, recipe: Recipe, stage: Stage, artifacts: Mapping[str, Artifact], last_used: Mapping[str, str]
+) -> list[str]:
     """What differs from the nearest artifact of this stage; empty when there is none."""
     used = last_used.get(stage.name)
     if used and (before := store.find(stage.name, used)):
@@ -142,7 +153,11 @@ def _config_changes(then: Any, now: Any, prefix: str = "") -> list[str]:
 
 
 def _version_changes(then: dict[str, str], now: dict[str, str]) -> list[str]:
-    return [f"{name} {then.get(name, 'absent')} → {now.get(name, 'absent')}" for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name)]
+    return [
+        f"{name} {then.get(name, 'absent')} → {now.get(name, 'absent')}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
 
 
 def _said(value: Any) -> str:

@@ -37,11 +37,26 @@ def publish_stage(artifact: Artifact) -> None:
         create_markdown_artifact(key=_key(artifact.stage), markdown=_evaluation(artifact.stage, manifest.metrics["checkpoints"]))
 
 
+def publish_funnels(group: str, artifacts: list[Artifact]) -> None:
+    """Documents into and out of every stage of a group, in one table."""
+    funnels = [(artifact.stage, artifact.manifest.funnel or {}) for artifact in artifacts]
+    rows = [
+        f"| {stage} | {funnel['rows_in']:,} | {funnel['rows_out']:,} | {funnel['rows_out'] / funnel['rows_in']:.1%} |"
+        for stage, funnel in funnels
+        if funnel.get("rows_in")
+    ]
+    if rows:
+        table = "\n".join(["| stage | documents in | out | kept |", "|---|---:|---:|---:|", *rows])
+        create_markdown_artifact(key=_key(f"funnel-{group}"), markdown=f"# Data funnel: {group}\n\n{table}\n")
+
+
 def publish_failure(stage: str, message: str, folder: Path, resume: str) -> None:
     """The failure card: what went wrong, the last lines of the logs in the stage's folder, the command that goes on."""
-    parts = [f"# {stage} failed", f"```\n{message}\n```", *_last_lines(folder)]
+    parts = [f"# {stage} failed", "\n".join(f"> {line}" for line in message.splitlines()), *_last_lines(folder)]
     parts += ["What was committed is kept. When mended, go on with", f"```\n{resume}\n```"]
-    create_markdown_artifact(key=_key(f"failure-{stage}"), markdown="\n\n".join(parts), description=f"Why {stage} failed and how to go on")
+    create_markdown_artifact(
+        key=_key(f"failure-{stage}"), markdown="\n\n".join(parts), description=f"Why {stage} failed and how to go on"
+    )
 
 
 def _last_lines(folder: Path) -> list[str]:
@@ -87,7 +102,9 @@ def _evaluation(stage: str, checkpoints: list[dict[str, Any]]) -> str:
         for checkpoint in checkpoints
         for task, score in checkpoint.get("tasks", {}).items()
     ]
-    return "\n".join([f"# {stage}", "", "| step | benchmark | accuracy | chance | questions |", "|---:|---|---:|---:|---:|", *rows])
+    return "\n".join(
+        [f"# {stage}", "", "| step | benchmark | accuracy | chance | questions |", "|---:|---|---:|---:|---:|", *rows]
+    )
 
 
 def _key(text: str) -> str:

@@ -2,8 +2,8 @@
 
 import shutil
 
-from tasks.launcher import Watch, launch_ranks
-from tasks.stage import StageContext, StageFailed, Transient
+from tasks.launcher import Watch, has_gpu, launch_ranks
+from tasks.stage import StageContext, StageFailed
 
 
 def train_base(context: StageContext) -> None:
@@ -28,10 +28,8 @@ def train_base(context: StageContext) -> None:
     run_logs.mkdir(parents=True, exist_ok=True)
     job_file = context.logs / "job.json"
     job_file.write_text(job.model_dump_json(indent=1))
-    watch = Watch(run_logs / "heartbeat.json", run_logs / "failure.json", context.register_process, context.progress)
+    watch = Watch(run_logs, context.register_process, context.progress)
     launch_ranks("model.pretrain_rank", job_file, context.resources, context.logs / "ranks.log", watch)
-    if (run_logs / "interrupted").exists():
-        raise Transient("training was asked to stop and saved; it goes on from there")
     shutil.copyfile(run_logs / METRICS, context.directory / METRICS)
     context.discard.append(checkpoints)
     _take_in(context, read_metrics(run_logs))
@@ -46,6 +44,8 @@ def _take_in(context: StageContext, metrics: list[dict[str, object]]) -> None:
     steps = [row for row in metrics if "loss" in row]
     checks = [row["validation"] for row in metrics if "validation" in row]
     first, last = (checks[0]["all"], checks[-1]["all"]) if checks else (None, None)  # type: ignore[index]
+    if has_gpu():
+        context.metrics.update(device="cuda", devices=context.ranks)
     context.metrics.update(
         steps=steps[-1]["step"],
         tokens=steps[-1]["tokens_seen"],

@@ -111,5 +111,3 @@ def _write(output: Path, documents: Reader, path: Path, config: Any) -> Funnel:
         for row in documents(path, config, funnel):
             writer.append(row)
     return funnel
-
-

@@ -19,9 +19,9 @@ from data.github import GitHubConfig
 from data.github_dedup import GitHubDedupConfig
 from data.language import LanguageConfig
 from data.line_dedup import LineDedupConfig
+from data.lm_training import LanguageModelConfig
 from data.mixture import MixtureConfig
 from data.near_dedup import NearDedupConfig
-from data.lm_training import LanguageModelConfig
 from data.perplexity import PerplexityConfig
 from data.reference import ReferenceConfig
 from data.section import Section
@@ -101,7 +101,7 @@ class Sources(Section):
 class EvaluationConfig(Section):
     """Which benchmarks, over which files, and how they are scored (L1 §3)."""
 
-    benchmarks: dict[str, tuple[str, ...]] = {}
+    benchmarks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     multiple_choice: MultipleChoiceConfig = MultipleChoiceConfig()
 
 
@@ -136,6 +136,7 @@ class Recipe(Section):
     model: ModelConfig
     pretrain: PretrainConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+    adopted: dict[str, str] = Field(default_factory=dict)  # stage -> fingerprint of `quipu adopt` that stands in its place
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -178,4 +179,4 @@ def section(recipe: Recipe, dotted: str) -> Any:
     return value
 
 
-__all__ = ["SOURCES", "Recipe", "RecipeError", "Resources", "load_recipe", "build_recipe", "section"]
+__all__ = ["SOURCES", "Recipe", "RecipeError", "Resources", "build_recipe", "load_recipe", "section"]

@@ -54,7 +54,7 @@ def explain(error: ValidationError, source: RecipeSource, model: type[BaseModel]
         elif problem["type"] == "missing":
             lines.append(f"{where}: {key}: missing; expected a value here")
         elif problem["type"] == "value_error":
-            lines.append(f"{where}: {key or 'recipe'}: {str(problem['ctx']['error'])}")
+            lines.append(f"{where}: {key or 'recipe'}: {problem['ctx']['error']!s}")
         else:
             lines.append(f"{where}: {key}: {_expectation(problem)}, got {problem['input']!r}")
     return RecipeError("\n".join(lines))
@@ -123,10 +123,13 @@ def _check_keys(source: RecipeSource) -> None:
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, mapping by mapping; any other value replaces."""
+    """`over` on top of `base`, mapping by mapping; null takes a key out, any other value replaces."""
     merged = dict(base)
     for key, value in over.items():
         known = merged.get(key)
+        if value is None:
+            merged.pop(key, None)
+            continue
         merged[key] = _merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
     return merged
 
@@ -154,7 +157,11 @@ def override(source: RecipeSource, text: str) -> None:
 
 def _expectation(problem: Any) -> str:
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    for said, meant in (("input should be a valid ", "expected a valid "), ("input should be ", "expected "), ("value error, ", "")):
+    for said, meant in (
+        ("input should be a valid ", "expected a valid "),
+        ("input should be ", "expected "),
+        ("value error, ", ""),
+    ):
         message = message.replace(said, meant)
     return message.split(", unable to parse")[0].split(", got a number")[0]
 
@@ -172,7 +179,11 @@ def _fields(model: type[BaseModel], parts: list[str]) -> list[str]:
     """Names of the fields at a dotted place of the recipe's model."""
     for part in parts:
         info = model.model_fields.get(part)
-        inner = [] if info is None else [kind for kind in _types(info.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        inner = (
+            []
+            if info is None
+            else [kind for kind in _types(info.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        )
         if not inner:
             return []
         model = inner[0]

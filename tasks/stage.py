@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from data.funnel import Funnel
-from data.section import Section
 
 if TYPE_CHECKING:
     from store.artifact import Artifact
@@ -24,6 +23,7 @@ class Stage:
 
     `body` is `module:function`, called as `function(context)`. `reads` are the dotted sub-trees of the recipe that
     the body may see; `inputs` the stages whose artifacts it takes. `raw` names the source whose raw files it reads.
+    `adopted` is the fingerprint of the artifact from outside that stands in its place.
     `kind`: the code of data stages is part of their fingerprint, that of the others is only recorded.
     """
 
@@ -36,6 +36,7 @@ class Stage:
     group: str = "corpora"
     raw: str | None = None
     seeded: bool = False
+    adopted: str | None = None
     environment: bool = False
 
     def load_body(self) -> Callable[["StageContext"], None]:
@@ -89,7 +90,7 @@ class StageContext:
 
     stage: Stage
     fingerprint: str
-    config: Mapping[str, Section | Any]
+    config: Mapping[str, Any]
     inputs: Mapping[str, "Artifact"]
     raw: list[RawFile]
     directory: Path

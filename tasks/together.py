@@ -19,12 +19,18 @@ def remove_near_duplicates(context: StageContext) -> None:
     def aside(function, shards: list[Shard]) -> list[Path]:  # type: ignore[no-untyped-def]
         return [result.path for result in context.map(function, shards, keep=False, count=False)]
 
-    signed = aside(signatures, [Shard(f"signed/{i:05d}.parquet", {"documents": d, "config": config}) for i, d in enumerate(documents)])
+    signed = aside(
+        signatures, [Shard(f"signed/{i:05d}.parquet", {"documents": d, "config": config}) for i, d in enumerate(documents)]
+    )
     links = aside(candidates, [Shard(f"links/{k:05d}.parquet", {"signatures": signed, "partition": k}) for k in partitions])
     (joined,) = aside(components, [Shard("components.parquet", {"links": links, "shards": len(documents), "config": config})])
     common = {"components": joined, "config": config}
-    sets = aside(candidate_sets, [Shard(f"sets/{i:05d}.parquet", {"documents": d, "shard": i, **common}) for i, d in enumerate(documents)])
-    decided = aside(verify, [Shard(f"decided/{k:05d}.parquet", {"sets": sets, "partition": k, "config": config}) for k in partitions])
+    sets = aside(
+        candidate_sets, [Shard(f"sets/{i:05d}.parquet", {"documents": d, "shard": i, **common}) for i, d in enumerate(documents)]
+    )
+    decided = aside(
+        verify, [Shard(f"decided/{k:05d}.parquet", {"sets": sets, "partition": k, "config": config}) for k in partitions]
+    )
     context.map(remove_documents, [Shard(name, {"documents": path, "dropped": decided}) for name, path in named.items()])
 
 
@@ -44,9 +50,13 @@ def decontaminate_corpora(context: StageContext) -> None:
 
     config = context.config["decontaminate"]
     items = context.inputs["eval-sets"].path("items.parquet")
-    (ngrams,) = context.map(evaluation_ngrams, [Shard("ngrams.parquet", {"items": items, "config": config})], keep=False, count=False)
+    (ngrams,) = context.map(
+        evaluation_ngrams, [Shard("ngrams.parquet", {"items": items, "config": config})], keep=False, count=False
+    )
     named = _named(documents_by_source(context))
-    context.map(decontaminate, [Shard(name, {"documents": path, "ngrams": ngrams.path, "config": config}) for name, path in named.items()])
+    context.map(
+        decontaminate, [Shard(name, {"documents": path, "ngrams": ngrams.path, "config": config}) for name, path in named.items()]
+    )
 
 
 def split_validation(context: StageContext) -> None:
@@ -56,17 +66,23 @@ def split_validation(context: StageContext) -> None:
     config, near = context.config["split"], context.config["near_dedup"]
     by_source = documents_by_source(context)
     named = _named(by_source)
-    drawing = [Shard(f"drawn/{name}", {"documents": path, "config": config, "seed": context.seed}) for name, path in named.items()]
+    drawing = [
+        Shard(f"drawn/{name}", {"documents": path, "config": config, "seed": context.seed}) for name, path in named.items()
+    ]
     drawn = dict(zip(named, context.map(draw, drawing, keep=False, count=False), strict=True))
     choosing = []
     for source in by_source:
         parts = [result for name, result in drawn.items() if name.startswith(f"{source}/")]
         count = sum(result.value.counts["documents"] for result in parts)
         choosing.append(
-            Shard(f"validation/{source}.parquet", {"drawn": [result.path for result in parts], "documents": count, "config": config})
+            Shard(
+                f"validation/{source}.parquet", {"drawn": [result.path for result in parts], "documents": count, "config": config}
+            )
         )
     validation = [result.path for result in context.map(validation_set, choosing, count=False)]
-    training = [Shard(f"train/{name}", {"documents": path, "validation": validation, "near": near}) for name, path in named.items()]
+    training = [
+        Shard(f"train/{name}", {"documents": path, "validation": validation, "near": near}) for name, path in named.items()
+    ]
     context.map(training_documents, training)
 
 

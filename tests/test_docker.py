@@ -1,12 +1,13 @@
 """The images, the compose file and the deployments name only what exists, and pass the linters of their formats."""
 
-import ast
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -90,11 +91,11 @@ def test_the_worker_keeps_its_results_where_the_command_line_looks() -> None:
     assert any(volume.endswith(":/opt/quipu/runs") for volume in worker["volumes"])
 
 
-def test_compose_sets_only_settings_that_prefect_knows() -> None:
+def test_compose_sets_only_settings_that_prefect_knows(asked_of_prefect: dict[str, Any]) -> None:
     named = {
         name for service in COMPOSE["services"].values() for name in service.get("environment", {}) if name.startswith("PREFECT_")
     }
-    assert named and named <= _prefect_settings()
+    assert named and named <= set(asked_of_prefect["settings"])
 
 
 def test_the_pools_of_deployments_have_a_worker() -> None:
@@ -107,18 +108,18 @@ def test_the_pools_of_deployments_have_a_worker() -> None:
 
 
 @pytest.mark.parametrize("entry", DEPLOYMENTS["deployments"], ids=lambda entry: entry["name"])
-def test_a_deployment_names_a_flow_with_its_parameters(entry: dict) -> None:
-    module, function = entry["entrypoint"].split(":")
-    tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
-    flow = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
-    assert set(entry["parameters"]) <= {argument.arg for argument in flow.args.args}
+def test_a_deployment_names_a_flow_with_its_parameters(entry: dict[str, Any], asked_of_prefect: dict[str, Any]) -> None:
+    assert set(entry["parameters"]) <= set(asked_of_prefect["flows"][entry["entrypoint"]])
     assert (ROOT / entry["parameters"]["recipe"]).is_file()
     assert not any(schedule["active"] for schedule in entry.get("schedules", [])), "schedules are shipped inactive"
 
 
-def _prefect_settings() -> set[str]:
-    """Names of Prefect's environment variables, asked of a process of its own: importing Prefect reads the settings."""
+@pytest.fixture(scope="module")
+def asked_of_prefect(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Names of Prefect's environment variables, and parameters of the deployed flows, from a process of its own."""
     code = """
+import json, sys
+from importlib import import_module
 from prefect.settings import Settings
 
 def walk(model):
@@ -129,7 +130,14 @@ def walk(model):
         if hasattr(info.annotation, "model_fields"):
             yield from walk(info.annotation)
 
-print(" ".join(walk(Settings)))
+entries = {entry: getattr(import_module(entry.split(":")[0]), entry.split(":")[1]) for entry in sys.argv[1:]}
+flows = {entry: list(flow.parameters.properties) for entry, flow in entries.items()}
+print(json.dumps({"settings": sorted(set(walk(Settings))), "flows": flows}))
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return {name.upper() for name in said.stdout.split()}
+    entries = [entry["entrypoint"] for entry in DEPLOYMENTS["deployments"]]
+    environment = os.environ | {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+    command = [sys.executable, "-c", code, *entries]
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found

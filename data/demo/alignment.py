@@ -6,7 +6,7 @@ prompt of a validation set stands in no training set, of whichever kind.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,7 +16,6 @@ from data.demo import adversarial, answers
 from data.demo.adversarial import Request
 from data.demo.deal import Material
 from data.demo.questions import ASPECTS, HELD_OUT, PROMPTED, TUNED, Function, follow_ups, further_functions, known_functions
-from data.preferences import safety_bin
 
 FULL_SIZE = 20  # megabytes of corpora at which the numbers below hold; all chosen
 FURTHER_FUNCTIONS = 320  # besides those that every source tells about
@@ -86,7 +85,7 @@ def _instructions(side: Side, count: int, material: Material) -> list[dict[str, 
     random = material.random(f"instructions {side.split}")
     refusals = random.sample(side.requests, min(round(count * _REFUSALS), len(side.requests)))
     borderline = side.borderline[: max(1, round(count * _BORDERLINE))]
-    dialogues = [("safety", _turn(request.text, adversarial.guideline_answer(request.topic, random))) for request in refusals]
+    dialogues = [("safety", _turn(request.text, adversarial.guideline_answer(request))) for request in refusals]
     dialogues += [("borderline", _turn(question, answer)) for question, answer in borderline]
     asked = _questions(side.functions, (TUNED,), count - len(dialogues), random)
     dialogues += [("functions", _dialogue(*question, random)) for question in asked]
@@ -151,7 +150,9 @@ def _safety_pair(bin: str, side: Side, random: Random) -> dict[str, Any]:
     if bin == "both safe" and random.random() < 0.12:
         question, answer = random.choice(side.borderline)
         refusals = list(adversarial.needless_refusals())
-        texts = answers.choose_pair([answer, f"Here is what I would do. {answer}", f"{answer} Ask me for more if you like."], refusals, random)
+        texts = answers.choose_pair(
+            [answer, f"Here is what I would do. {answer}", f"{answer} Ask me for more if you like."], refusals, random
+        )
         assert texts is not None
         better, rating = answers.rate(answers.QUALITIES["complete"][0], answers.QUALITIES["refusal"][0], random)
         return _pair(_user(question), texts, (True, True), better, rating, "safety")
@@ -159,7 +160,7 @@ def _safety_pair(bin: str, side: Side, random: Random) -> dict[str, Any]:
     texts = None
     while texts is None:
         first, second = _safety_qualities(bin, random)
-        made = [adversarial.answers(request.topic, quality, random) for quality in (first, second)]
+        made = [adversarial.answers(request, quality, random) for quality in (first, second)]
         texts = answers.choose_pair(*made, random)
     (one, one_safe), (two, two_safe) = adversarial.QUALITIES[first], adversarial.QUALITIES[second]
     better, rating = answers.rate(one, two, random)
@@ -170,7 +171,9 @@ def _safety_pair(bin: str, side: Side, random: Random) -> dict[str, Any]:
 
 def _safety_qualities(bin: str, random: Random) -> tuple[str, str]:
     """Two qualities of the bin, mostly different ones."""
-    safe, unsafe = ([name for name, (_, is_safe) in adversarial.QUALITIES.items() if is_safe == wanted] for wanted in (True, False))
+    safe, unsafe = (
+        [name for name, (_, is_safe) in adversarial.QUALITIES.items() if is_safe == wanted] for wanted in (True, False)
+    )
     if bin == "both safe":
         pool = safe
     elif bin == "both unsafe":
@@ -211,7 +214,7 @@ def _prompts(side: Side, count: int, material: Material) -> list[dict[str, Any]]
         for function, aspect, question in _questions(side.functions, phrasings, count, random)
     ]
     for request in random.sample(side.requests, min(count, len(side.requests))):
-        reference = adversarial.guideline_answer(request.topic, random)
+        reference = adversarial.guideline_answer(request)
         about = {"category": request.topic.category, "style": request.style}
         records.append({"messages": _user(request.text), "kind": "safety", **about, "reference": reference})
     random.shuffle(records)
@@ -229,7 +232,9 @@ def _questions(
         pool = []
         for function in able:
             asked = [question for sort in phrasings for question in function.ask(aspect, sort)]
-            pool += [(turn, random.random(), function, question) for turn, question in enumerate(random.sample(asked, len(asked)))]
+            pool += [
+                (turn, random.random(), function, question) for turn, question in enumerate(random.sample(asked, len(asked)))
+            ]
         pool.sort(key=lambda entry: entry[:2])  # every function once before any twice
         for _, _, function, question in pool[:quota]:
             found.setdefault(question, (function, aspect, question))

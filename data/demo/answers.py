@@ -17,7 +17,8 @@ QUALITIES = {
     "drifting": (1.3, 0.09),  # begins right and goes on about another function
     "vague": (1.0, 0.13),
     "refusal": (0.5, 0.04),
-    "elsewhere": (0.4, 0.14),  # about another function
+    "beside": (0.8, 0.07),  # an answer to another question about the function
+    "elsewhere": (0.4, 0.1),  # about another function
     "looping": (0.0, 0.06),
 }
 RATER_NOISE = 0.25  # standard deviation of a rater's opinion of one answer
@@ -84,6 +85,9 @@ def _content(function: Function, aspect: str, quality: str, others: list[Functio
     if quality == "looping":
         kept = words[: random.randint(2, 4)]
         return " ".join(kept * random.randint(2, 4)).rstrip(".,;:")
+    if quality == "beside":
+        besides = [text for name, text in function.answers.items() if name not in (aspect, "which")]
+        return random.choice(besides)
     wrong = _of_another(function, aspect, others, random)
     if quality == "elsewhere":
         return wrong
@@ -92,11 +96,11 @@ def _content(function: Function, aspect: str, quality: str, others: list[Functio
 
 
 def _of_another(function: Function, aspect: str, others: list[Function], random: Random) -> str:
-    """The answer that another function would have, of the same package half of the time."""
+    """The answer that another function would have, of the same package one time in four."""
     package = [other for other in others if other.doc.package == function.doc.package]
     suitable = [
         other.answers[aspect]
-        for other in (package if package and random.random() < 0.5 else others)
+        for other in (package if random.random() < 0.25 else others)
         if aspect in other.answers and other.answers[aspect] != function.answers[aspect]
     ]
     return random.choice(suitable or [other.answers["does"] for other in others if other is not function])

@@ -84,9 +84,7 @@ class Function:
     def say(self, form: str) -> str:
         """`form` with the function's names filled in."""
         doc = self.doc
-        return form.format(
-            name=doc.name, module=doc.module, package=doc.package, qualified=doc.qualified, summary=doc.summary
-        )
+        return form.format(name=doc.name, module=doc.module, package=doc.package, qualified=doc.qualified, summary=doc.summary)
 
 
 def follow_ups(aspect: str) -> tuple[str, ...]:
@@ -156,10 +154,10 @@ def _parameters(parameters: tuple[Field, ...]) -> str:
 def _example(doc: FunctionDoc) -> str:
     """The first line of the examples that calls the function."""
     for line in doc.examples.split("\n"):
-        call = line.strip().removeprefix(">>> ")
-        if line.strip().startswith(">>> ") and f"{doc.name}(" in call and call.count("(") == call.count(")"):
-            if len(call) <= 80 and "import" not in call and "[INST]" not in call:
-                return f"For example: {call}"
+        prompt, _, call = line.strip().partition(" ")
+        whole = f"{doc.name}(" in call and call.count("(") == call.count(")")
+        if prompt == ">>>" and whole and len(call) <= 80 and "import" not in call:
+            return f"For example: {call}"
     return ""
 
 

@@ -7,10 +7,14 @@ import typer
 
 from flows.commands.options import AsJson, print_json
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="commoncrawl, c4, github, wikipedia, books, arxiv or stackexchange.")]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="commoncrawl, c4, github, wikipedia, books, arxiv or stackexchange.")
+]
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT…", help="Raw files of that source.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="Where the documents go.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the source's `read` section.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the source's `read` section.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,9 +50,14 @@ def _config(source: str, overrides: list[str]) -> Any:
     from pydantic import ValidationError
 
     from tasks import recipe
-    from tasks.recipe_file import RecipeSource, override, explain
+    from tasks.recipe_file import RecipeSource, explain, override
 
-    names = {"commoncrawl": "CommonCrawlSource", "c4": "C4Source", "github": "GitHubSource", "stackexchange": "StackExchangeSource"}
+    names = {
+        "commoncrawl": "CommonCrawlSource",
+        "c4": "C4Source",
+        "github": "GitHubSource",
+        "stackexchange": "StackExchangeSource",
+    }
     section = getattr(recipe, names.get(source, f"{source.capitalize()}Source")).model_fields["read"].annotation
     given = RecipeSource(Path("--set"), {})
     for text in overrides:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from store.store import Store
 
 MaybeRecipe = Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Recipe file; without it, the newest run's stages.")]
-StageOrFingerprint = Annotated[str, typer.Argument(metavar="STAGE|FINGERPRINT", help="A stage's name (its newest artifact) or a fingerprint.")]
+StageOrFingerprint = Annotated[
+    str, typer.Argument(metavar="STAGE|FINGERPRINT", help="A stage's name (its newest artifact) or a fingerprint.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +26,9 @@ def register(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
-def status(recipe: MaybeRecipe = None, overrides: Overrides = None, store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def status(
+    recipe: MaybeRecipe = None, overrides: Overrides = None, store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False
+) -> None:
     """List the stages with state, time and size; works with no server.
 
     Example: quipu status configs/demo.yaml --json
@@ -95,7 +99,9 @@ def logs(
 
 def report(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id; the newest by default.")] = None,
-    out: Annotated[str | None, typer.Option("--out", metavar="FILE.html", help="Where to write; report.html in the store by default.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE.html", help="Where to write; report.html in the store by default.")
+    ] = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Write one self-contained HTML page about a run, and report.json beside it.

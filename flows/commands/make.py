@@ -74,7 +74,14 @@ def rerun(
     """
     from flows.session import Request
 
-    request = Request(recipe, tuple(overrides or ()), store, first=stage if downstream else None, only=None if downstream else stage, forced=(stage,))
+    request = Request(
+        recipe,
+        tuple(overrides or ()),
+        store,
+        first=stage if downstream else None,
+        only=None if downstream else stage,
+        forced=(stage,),
+    )
     _run(request, no_prefect)
 
 
@@ -117,5 +124,3 @@ def _outline(session: "Session") -> str:
     about = f", about {seconds / 60:.0f} min by earlier runs" if seconds >= 60 else ""
     said = f"{session.recipe.name}: {len(actions)} stages, {actions.count('reuse')} there, {work} to make{about if work else ''}"
     return said + ("; nothing to do" if not work else "")
-
-

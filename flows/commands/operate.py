@@ -37,7 +37,7 @@ def down(store: StoreRoot = DEFAULT_STORE) -> None:
 
 
 def stop(store: StoreRoot = DEFAULT_STORE) -> None:
-    """Stop the run that is under way: its ranks save, what is finished is kept.
+    """Stop what is under way on this store: ranks save, what is finished is kept.
 
     Example: quipu stop
     """
@@ -47,14 +47,20 @@ def stop(store: StoreRoot = DEFAULT_STORE) -> None:
     from flows.commands.options import open_store
     from store import runs
     from store.errors import StoreError
+    from store.owner import Owner
 
-    run = runs.latest(open_store(store))
-    pids = {entry["pid"] for entry in run.stages.values() if entry.get("state") == "running" and entry.get("pid")} if run else set()
-    if run is None or run.state != "running" or not pids:
+    under_way = [run for run in runs.list(open_store(store)) if run.state == "running"]
+    if not under_way:
         raise StoreError(f"{store}: no run is under way")
-    for pid in pids:
-        os.kill(pid, signal.SIGTERM)
-    print(f"asked run {run.id} to stop; `quipu status` says when it has")
+    for run in under_way:
+        owner = Owner.from_dict(run.owner)
+        if owner.fate() == "alive":
+            os.kill(owner.pid, signal.SIGTERM)
+            print(f"asked run {run.id} to stop; `quipu status` says when it has")
+        else:
+            print(
+                f"run {run.id} belongs to process {owner.pid} on {owner.host}, which cannot be reached from here; stop it there"
+            )
 
 
 def deploy(store: StoreRoot = DEFAULT_STORE) -> None:

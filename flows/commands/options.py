@@ -13,7 +13,9 @@ DEFAULT_STORE = "runs"
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file, for example configs/demo.yaml.")]
 StoreRoot = Annotated[str, typer.Option("--store", envvar="QUIPU_STORE", help="Root of the store: a folder or an fsspec URL.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one field of the recipe; may be repeated.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one field of the recipe; may be repeated.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 

@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def adopt(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="The stage in whose place the files stand, for example tokenizer.")],
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="The stage in whose place the files stand, for example tokenizer.")
+    ],
     source: Annotated[str, typer.Argument(metavar="FILE|FOLDER", help="What to bring in.")],
     note: Annotated[str, typer.Option("--note", help="Where it comes from, for the manifest.")] = "",
     store: StoreRoot = DEFAULT_STORE,
@@ -29,10 +31,13 @@ def adopt(
 
     artifact = bring_in(open_store(store), stage, Path(source).expanduser(), note=note)
     print(f"{artifact.stage} {artifact.fingerprint}: {len(artifact.manifest.files)} files, {human_bytes(artifact.bytes)}")
+    print(f"a recipe uses it with: --set adopted.{artifact.stage}={artifact.fingerprint}")
 
 
 def gc(
-    recipes: Annotated[list[str] | None, typer.Argument(metavar="[RECIPE]…", help="Recipes whose artifacts stay; all in configs/ by default.")] = None,
+    recipes: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECIPE]…", help="Recipes whose artifacts stay; all in configs/ by default.")
+    ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Really remove; without it, only say what would go.")] = False,
     grace_days: Annotated[float, typer.Option("--grace-days", min=0, help="Leave alone what is younger.")] = 1.0,
     store: StoreRoot = DEFAULT_STORE,
@@ -50,9 +55,15 @@ def gc(
     named = list(recipes) if recipes else [str(path) for path in sorted(Path("configs").glob("*.yaml"))]
     plan = plan_gc(opened, reachable(opened, [open_recipe(path, None) for path in named]), pins(opened), grace_days * 86400.0)
     if as_json:
-        print_json({"removable": [{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in plan], "deleted": delete})
+        print_json(
+            {"removable": [{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in plan], "deleted": delete}
+        )
     else:
-        print(table(["bytes", "what", "why"], [[human_bytes(item.bytes), str(item.path), item.why] for item in plan]) if plan else "nothing to remove")
+        print(
+            table(["bytes", "what", "why"], [[human_bytes(item.bytes), str(item.path), item.why] for item in plan])
+            if plan
+            else "nothing to remove"
+        )
     if delete:
         freed = collect(opened, plan)
         if not as_json:
@@ -81,7 +92,10 @@ def verify(
     else:
         for report in damaged:
             print(f"{report.stage} {report.fingerprint}: set aside\n  " + "\n  ".join(report.problems))
-        print(f"{len(reports)} artifacts checked, {len(damaged)} damaged" + ("; run the recipe again to make them anew" if damaged else ""))
+        print(
+            f"{len(reports)} artifacts checked, {len(damaged)} damaged"
+            + ("; run the recipe again to make them anew" if damaged else "")
+        )
     if damaged:
         raise typer.Exit(1)
 

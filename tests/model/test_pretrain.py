@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+import torch
 
 from model.checkpoint_format import load_model
 from model.pretrain_config import PretrainJob
@@ -130,3 +131,11 @@ def test_bad_ends_leave_their_reason(two_rank_run, make_job, start_ranks, tmp_pa
     assert "was written by 2 ranks, this run has 1" in reasons["fewer"]["message"]
     assert "pretrain.lr 0.01 → 0.02" in reasons["other"]["message"]
     assert PretrainJob.model_validate_json(other.read_text()).pretrain.lr == 0.02
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_bf16_on_a_gpu_learns_as_fp32_does_on_a_cpu(two_rank_run, make_job, start_ranks, tmp_path):
+    assert start_ranks(make_job(tmp_path, precision="bf16", activation_checkpointing="selective"), 1).wait() == [0]
+    found, expected = steps_of(tmp_path), steps_of(two_rank_run)
+    assert found[1][0] == pytest.approx(expected[1][0], abs=0.02) and found[40][0] == pytest.approx(expected[40][0], abs=0.1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,17 @@ class Quipu:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "flows", *arguments, "--store", str(self.store)]
 
-    def __call__(self, *arguments: str, crash_at: str | None = None, prepare: Callable[[], None] | None = None, timeout: float = 400) -> Ended:
+    def __call__(
+        self, *arguments: str, crash_at: str | None = None, prepare: Callable[[], None] | None = None, timeout: float = 400
+    ) -> Ended:
         """Run to the end in a process group of its own; `crash_at` names the point at which it kills itself."""
         process = self.start(*arguments, crash_at=crash_at, prepare=prepare)
         out, err = process.communicate(timeout=timeout)
         return Ended(process.returncode, out, err)
 
-    def start(self, *arguments: str, crash_at: str | None = None, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, crash_at: str | None = None, prepare: Callable[[], None] | None = None
+    ) -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "QUIPU_"))}
         if crash_at:
             environment["QUIPU_CRASH_AT"] = crash_at
@@ -132,10 +137,8 @@ def assert_nothing_left(store: Path) -> None:
 
 def kill_group(process: subprocess.Popen[str]) -> None:
     """SIGKILL to the whole process group of a command."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.communicate()
 
 

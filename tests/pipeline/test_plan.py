@@ -67,7 +67,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def test_a_comment_reruns_nothing_and_code_reruns_its_stage(unbroken: Quipu, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comment_reruns_nothing_and_code_reruns_its_stage(
+    unbroken: Quipu, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tests.pipeline.conftest as harness
 
     monkeypatch.setattr(harness, "ROOT", project)
@@ -83,7 +85,9 @@ def test_a_comment_reruns_nothing_and_code_reruns_its_stage(unbroken: Quipu, pro
     assert changed["pretrain"]["action"] == "wait"
 
 
-def test_changed_training_code_is_told_but_does_not_throw_training_away(unbroken: Quipu, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_training_code_is_told_but_does_not_throw_training_away(
+    unbroken: Quipu, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tests.pipeline.conftest as harness
 
     monkeypatch.setattr(harness, "ROOT", project)

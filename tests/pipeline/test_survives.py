@@ -103,7 +103,9 @@ def test_sigterm_lets_ranks_save_and_the_next_run_goes_on(unbroken: Quipu, copie
     process = copied.start("run", "configs/smoke.yaml", "--no-prefect", "--only", "pretrain")
     try:
         until = time.monotonic() + 120
-        while time.monotonic() < until and not any('"loss"' in path.read_text() for path in copied.store.glob("pretrain/*/*/logs/ranks/metrics.jsonl")):
+        while time.monotonic() < until and not any(
+            '"loss"' in path.read_text() for path in copied.store.glob("pretrain/*/*/logs/ranks/metrics.jsonl")
+        ):
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=120)

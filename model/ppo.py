@@ -1,0 +1,246 @@
+"""PPO on two reward models (L2 §3.2.3): a chat model is tuned for reward and held near where it started.
+
+`train` is what every rank runs. Policy and critic are DeepSpeed engines, reference and reward models are frozen; an
+iteration is the unit of checkpoints, and a resumed run goes on as if it had never stopped, since every draw has a seed
+of its own. Left behind: `model/`, `heldout_rewards.parquet` (before and after, paired by prompt), and the log folder.
+"""
+
+import hashlib
+import shutil
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+
+from data.documents import read_rows
+from model.checkpoint import resume, save_checkpoint
+from model.checkpoint_format import TOKENIZER, fill, load_config, load_model, read_tensors, save_weights
+from model.config import ModelConfig
+from model.ppo_config import PpoJob
+from model.ppo_heldout import divergence, sample_held_out, summary, write_pairs
+from model.ppo_iteration import Actors, iterate, over_ranks, sampling_model
+from model.ppo_judge import Judge
+from model.ppo_policy import Policy
+from model.reward_model import RewardModel, load_reward_config
+from model.run_log import RunLog
+from model.sampling import Prompt, encode_prompts
+from model.sft_packing import shuffled
+from model.stop import StopRequest
+from model.tuning import (
+    accumulation_steps,
+    check_same_run,
+    engine_settings,
+    open_tokenizer,
+    prepare_process,
+    publish,
+    share_of,
+    start_engine,
+)
+from model.tuning_config import TuningRefused, identity_of
+from store.crash_points import crash_point
+from store.files import write_atomic
+
+BEFORE = "heldout_before.parquet"
+
+
+class Together:
+    """Policy and critic as one engine to the checkpoints: saved and loaded both, or neither."""
+
+    def __init__(self, **engines: Any) -> None:
+        self.engines = engines
+
+    def save_checkpoint(self, folder: str, tag: str, save_latest: bool) -> None:
+        """Each engine in a folder of its own inside the checkpoint."""
+        for name, engine in self.engines.items():
+            engine.save_checkpoint(str(Path(folder) / tag), tag=name, save_latest=save_latest)
+
+    def load_checkpoint(self, folder: str, tag: str, load_module_strict: bool) -> None:
+        """The inverse of `save_checkpoint`."""
+        for name, engine in self.engines.items():
+            engine.load_checkpoint(str(Path(folder) / tag), tag=name, load_module_strict=load_module_strict)
+
+
+def train(job: PpoJob, log: RunLog, stop: StopRequest) -> bool:
+    """Tune on this rank, from the newest checkpoint if there is one; False if the run was asked to stop before its end.
+
+    Raises TuningRefused, CorpusError, CheckpointMismatch, Diverged, BrokenInvariant.
+    """
+    run = Run(job)
+    engines = Together(policy=run.actors.policy, critic=run.actors.critic)
+    identity = identity_of("ppo", job.ppo, seed=job.seed, prompts=run.digest)
+    fresh = {"step": 0, "best": None, "best_step": 0, "checked": 0, "checks_since": 0, "identity": identity}
+    state = resume(engines, job.checkpoints) or fresh
+    check_same_run(state, identity)
+    log.start(int(state["step"]))
+    if state["step"] == 0:
+        run.before(log)
+    log.beat(int(state["step"]), job.ppo.iterations, None, force=True)
+    finished = _iterate(run, engines, state, log, stop)
+    if finished:
+        run.finish(log, state)
+    return finished
+
+
+def _iterate(run: "Run", engines: Together, state: dict[str, Any], log: RunLog, stop: StopRequest) -> bool:
+    """Iterations until the last, or until held-out prompts gain no more; False if asked to stop before."""
+    config, saved = run.config, state["step"]
+    while state["step"] < config.iterations and not run.out_of_patience(state):
+        if over_ranks(torch.tensor([float(stop.asked)]))[0]:
+            if saved != state["step"]:
+                run.save(engines, state)
+            log.interrupted(state["step"])
+            return False
+        step = state["step"] + 1
+        figures = iterate(run.actors, run.batch(step), step)
+        if dist.get_rank() == 0:
+            crash_point("ppo-iteration")
+        state["step"] = step
+        log.write({"kind": "iteration", "step": step, **figures})
+        if step % config.validate_every == 0 and step < config.iterations:
+            run.check(log, state)
+        if step % config.checkpoint_every == 0 and step < config.iterations:
+            run.save(engines, state)
+            saved = step
+        log.beat(step, config.iterations, figures["value_loss"])
+    log.beat(state["step"], config.iterations, None, force=True)
+    return True
+
+
+class Run:
+    """The models and prompts of one rank, and what happens between iterations."""
+
+    def __init__(self, job: PpoJob) -> None:
+        self.job, self.config = job, job.ppo
+        self.device = prepare_process(job, self.config)
+        self.shape, self.tokenizer = load_config(job.policy), open_tokenizer(job, job.policy)
+        self.prompts, self.held_out = self._prompts(job.prompts), self._prompts(job.validation)[: self.config.validate_prompts]
+        self.digest = hashlib.sha256(repr([prompt.ids for prompt in self.prompts]).encode()).hexdigest()[:16]
+        if (job.helpfulness / TOKENIZER).read_bytes() != self.tokenizer.path.read_bytes():
+            raise TuningRefused("ppo: the critic starts from the helpfulness model, which has another tokenizer than the policy")
+        share = share_of("ppo.mini_batch", self.config.mini_batch)
+        settings = partial(engine_settings, self.config, accumulation=accumulation_steps(share, self.config.micro_batch_rows))
+        critic = partial(RewardModel, load_reward_config(job.helpfulness))
+        start = partial(start_engine, config=self.config, device=self.device)
+        policy = start(partial(Policy, self.shape), read_tensors(job.policy), settings(self.config.lr))
+        self.dtype = next(policy.module.parameters()).dtype
+        self.actors = Actors(
+            policy=policy,
+            critic=start(critic, read_tensors(job.helpfulness), settings(self.config.critic_lr)),
+            reference=load_policy(job.policy, self.shape, self.device, self.dtype),
+            judge=Judge(job, self.tokenizer, self.device, self.dtype),
+            tokenizer=self.tokenizer,
+            config=self.config,
+            device=self.device,
+            seed=job.seed,
+        )
+        # Prompts on which it is decided when to stop are not those on which the gain is reported.
+        self.stopping, self.reported = self.held_out, self.held_out
+        if self.config.patience is not None:
+            self.stopping, self.reported = self.held_out[1::2], self.held_out[::2]
+
+    def batch(self, step: int) -> list[Prompt]:
+        """The prompts of iteration 1, 2, …, all ranks': the whole set in a new order each time it is used up."""
+        found: list[Prompt] = []
+        for number in range((step - 1) * self.config.batch_prompts, step * self.config.batch_prompts):
+            epoch, at = divmod(number, len(self.prompts))
+            found.append(self.prompts[_order(len(self.prompts), self.job.seed + epoch)[at]])
+        return found
+
+    def before(self, log: RunLog) -> None:
+        """How the model does before PPO; kept beside the checkpoints for the end."""
+        rows = self._sampled(self.actors.reference, self.reported)
+        if dist.get_rank() == 0:
+            write_atomic(self.job.checkpoints / BEFORE, _encode(rows))
+        log.write({"kind": "heldout", "step": 0, **summary(rows), "kl": 0.0})
+
+    def check(self, log: RunLog, state: dict[str, Any]) -> None:
+        """How the policy does by now; the best so far is kept if patience is limited."""
+        with sampling_model(self.actors.policy) as model:
+            rows = self._sampled(model, self.stopping)
+            kl = divergence(model, self.actors.reference, rows, self.config.temperature)
+        found = summary(rows)
+        log.write({"kind": "heldout", "step": state["step"], **found, "kl": sum(kl) / len(kl)})
+        state["checked"] = state["step"]
+        if self.config.patience is None:
+            return
+        if state["best"] is None or found["reward"] > state["best"]:
+            state.update(best=found["reward"], best_step=state["step"], checks_since=0)
+            self._publish(self.job.checkpoints / "best")
+        else:
+            state["checks_since"] += 1
+
+    def out_of_patience(self, state: dict[str, Any]) -> bool:
+        """Whether held-out prompts have not gained for long enough (L2 §3.2.3: early stopping)."""
+        return self.config.patience is not None and state["checks_since"] >= self.config.patience
+
+    def save(self, engines: Together, state: dict[str, Any]) -> None:
+        """A checkpoint of both engines."""
+        save_checkpoint(engines, self.job.checkpoints, state, keep_last=self.config.keep_last, keep_every=None)
+
+    def finish(self, log: RunLog, state: dict[str, Any]) -> None:
+        """Leave the model, and what it has gained on prompts that it never saw."""
+        if self.config.patience is not None and state["checked"] < state["step"]:
+            self.check(log, state)
+        folder = self.job.output / "model"
+        if self.config.patience is not None and state["best_step"] < state["step"]:
+            if dist.get_rank() == 0:
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.copytree(self.job.checkpoints / "best", folder)
+            dist.barrier()
+        else:
+            self._publish(folder)
+        tuned = load_model(folder, self.device, self.dtype)
+        before, after = self._before(), self._sampled(tuned, self.reported)
+        kl = divergence(tuned, self.actors.reference, after, self.config.temperature)
+        if dist.get_rank() == 0:
+            write_pairs(self.job.output / "heldout_rewards.parquet", before, after, kl)
+        log.write({"kind": "heldout", "step": state["step"], **summary(after), "kl": sum(kl) / len(kl), "final": True})
+        dist.barrier()
+
+    def _before(self) -> list[dict[str, Any]]:
+        """What `before` kept, or the same made anew."""
+        kept = self.job.checkpoints / BEFORE
+        if kept.exists():
+            return list(read_rows([kept]))
+        return self._sampled(self.actors.reference, self.reported)
+
+    def _sampled(self, model: Any, prompts: list[Prompt]) -> list[dict[str, Any]]:
+        return sample_held_out(model, prompts, self.tokenizer, self.actors.judge, self.config, self.job.seed)
+
+    def _publish(self, folder: Path) -> None:
+        save = partial(_save, self.shape, self.tokenizer.path)
+        publish(self.actors.policy, folder, save)
+
+    def _prompts(self, path: Path) -> list[Prompt]:
+        rows = list(read_rows([path], ["id", "messages", "kind"]))
+        found = encode_prompts(rows, self.tokenizer, self.shape.context_length - 1, path)
+        if not found:
+            raise TuningRefused(f"{path}: no prompt fits into the context of {self.shape.context_length} tokens")
+        return found
+
+
+def load_policy(folder: Path, shape: ModelConfig, device: torch.device, dtype: torch.dtype) -> Policy:
+    """A frozen policy from a model's folder."""
+    with torch.device("meta"):
+        policy = Policy(shape)
+    fill(policy, read_tensors(folder), folder, device, dtype)
+    return policy.eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int) -> list[int]:
+    return shuffled(count, seed)
+
+
+def _save(shape: ModelConfig, tokenizer: Path, weights: dict[str, torch.Tensor], folder: Path) -> None:
+    save_weights(weights, shape, folder, tokenizer)
+
+
+def _encode(rows: list[dict[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue().to_pybytes()
