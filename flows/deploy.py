@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 LIMITS = {"training": 1}
-SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
+SILENCE = timedelta(seconds=10 * HEARTBEAT_SECONDS)
 WATCH = "runs without a heartbeat are crashed"
 
 

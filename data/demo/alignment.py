@@ -125,7 +125,7 @@ def _preferences(side: Side, count: int, material: Material) -> list[dict[str, A
 
 def _helpfulness_pair(function: Function, aspect: str, question: str, others: list[Function], random: Random) -> dict[str, Any]:
     first = answers.draw_quality(random)
-    second = answers.draw_quality(random, other_than=first if random.random() < 0.7 else "")
+    second = answers.draw_quality(random, other_than=first if random.random() < 0.8 else "")
     texts = None
     while texts is None:
         made = [answers.helpful_answers(function, aspect, quality, others, random) for quality in (first, second)]

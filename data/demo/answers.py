@@ -14,14 +14,14 @@ from data.preferences import RATINGS
 QUALITIES = {
     "complete": (3.0, 0.38),
     "truncated": (2.0, 0.16),
-    "drifting": (1.3, 0.09),  # begins right and goes on about another function
-    "vague": (1.0, 0.13),
-    "refusal": (0.5, 0.04),
-    "beside": (0.8, 0.07),  # an answer to another question about the function
-    "elsewhere": (0.4, 0.1),  # about another function
+    "drifting": (1.4, 0.06),  # begins right and goes on about something else
+    "vague": (1.1, 0.13),
+    "beside": (0.8, 0.09),  # answers another question about the function
+    "elsewhere": (0.5, 0.08),  # is about another function
+    "refusal": (0.4, 0.04),
     "looping": (0.0, 0.06),
 }
-RATER_NOISE = 0.25  # standard deviation of a rater's opinion of one answer
+RATER_NOISE = 0.2  # standard deviation of a rater's opinion of one answer
 _GAPS = (1.9, 1.1, 0.5)  # least difference of opinion for each rating but the last
 _OPENINGS = (
     "",
@@ -47,10 +47,22 @@ def helpful_answers(function: Function, aspect: str, quality: str, others: list[
     if quality == "refusal":
         return list(needless_refusals())
     if quality == "vague":
-        texts = [function.say(form) for form in _VAGUE]
-    else:
-        texts = [_content(function, aspect, quality, others, random)]
-    return [function.say(opening) + text for text in texts for opening in dict.fromkeys(_OPENINGS)]
+        return [function.say(opening + form) for form in _VAGUE for opening in dict.fromkeys(_OPENINGS)]
+    named, text = function, function.answers[aspect]
+    if quality == "truncated":
+        text = _cut(text, random.uniform(0.35, 0.75))
+    elif quality == "looping":
+        text = " ".join(text.split()[: random.randint(2, 4)] * random.randint(2, 4)).rstrip(".,;:")
+    elif quality == "beside":
+        text = random.choice([answer for name, answer in function.answers.items() if name not in (aspect, "which")])
+    elif quality in ("drifting", "elsewhere"):
+        another, wrong = _of_another(function, aspect, others, random)
+        if quality == "elsewhere":
+            named, text = another if random.random() < 0.5 else function, wrong
+        else:
+            words = wrong.split()
+            text = f"{_cut(text, 0.5)} {' '.join(words[len(words) // 2 :])}"
+    return [named.say(opening) + text for opening in dict.fromkeys(_OPENINGS)]
 
 
 def draw_quality(random: Random, other_than: str = "") -> str:
@@ -74,33 +86,17 @@ def rate(first: float, second: float, random: Random) -> tuple[bool, str]:
     return gap >= 0, rating
 
 
-def _content(function: Function, aspect: str, quality: str, others: list[Function], random: Random) -> str:
-    right = function.answers[aspect]
-    words = right.split()
-    if quality == "complete":
-        return right
-    if quality == "truncated":
-        kept = max(1, min(len(words) - 1, round(len(words) * random.uniform(0.35, 0.75))))
-        return " ".join(words[:kept]).rstrip(".,;:")
-    if quality == "looping":
-        kept = words[: random.randint(2, 4)]
-        return " ".join(kept * random.randint(2, 4)).rstrip(".,;:")
-    if quality == "beside":
-        besides = [text for name, text in function.answers.items() if name not in (aspect, "which")]
-        return random.choice(besides)
-    wrong = _of_another(function, aspect, others, random)
-    if quality == "elsewhere":
-        return wrong
-    tail = wrong.split()
-    return " ".join(words[: max(1, len(words) // 2)] + tail[len(tail) // 2 :])
+def _cut(text: str, share: float) -> str:
+    """The first words of a text, at least one and never all."""
+    words = text.split()
+    return " ".join(words[: max(1, min(len(words) - 1, round(len(words) * share)))]).rstrip(".,;:")
 
 
-def _of_another(function: Function, aspect: str, others: list[Function], random: Random) -> str:
-    """The answer that another function would have, of the same package one time in four."""
-    package = [other for other in others if other.doc.package == function.doc.package]
-    suitable = [
-        other.answers[aspect]
-        for other in (package if random.random() < 0.25 else others)
-        if aspect in other.answers and other.answers[aspect] != function.answers[aspect]
-    ]
-    return random.choice(suitable or [other.answers["does"] for other in others if other is not function])
+def _of_another(function: Function, aspect: str, others: list[Function], random: Random) -> tuple[Function, str]:
+    """Another function and one of its answers, two times in three not even to the question that was asked."""
+    another = function
+    while another is function:
+        another = random.choice(others)
+    same_aspect = aspect in another.answers and random.random() < 1 / 3
+    besides = [answer for name, answer in another.answers.items() if name not in (aspect, "which")]
+    return another, another.answers[aspect] if same_aspect else random.choice(besides)

@@ -36,27 +36,27 @@ _PHRASINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "returns": {
         TUNED: ("What does {qualified} return?", "What do I get back from {qualified}?"),
         PROMPTED: ("What is the result of {name} in {module}?", "What comes out of {qualified}?"),
-        HELD_OUT: ("Tell me what a call of {qualified} returns.",),
+        HELD_OUT: ("What is returned by {qualified}?",),
     },
     "parameters": {
         TUNED: ("What are the parameters of {qualified}?", "Which arguments does {qualified} take?"),
         PROMPTED: ("What do I pass to {name} in {module}?", "What goes into {qualified}?"),
-        HELD_OUT: ("Name the arguments of {qualified}.",),
+        HELD_OUT: ("Which parameters does {qualified} have?",),
     },
     "example": {
         TUNED: ("Give an example of {qualified}.", "Show me how {qualified} is used."),
         PROMPTED: ("How would I use {name} from {module}?",),
-        HELD_OUT: ("I need an example with {qualified}.",),
+        HELD_OUT: ("Show me an example of {qualified}.",),
     },
     "module": {
         TUNED: ("In which module is {name}?", "Where do I find {name}?"),
         PROMPTED: ("Which module has {name}?",),
-        HELD_OUT: ("From where do I import {name}?",),
+        HELD_OUT: ("In which module do I find {name}?",),
     },
     "which": {
         TUNED: ("Which function of {package} does this: {summary}", "{summary} What in {package} does that?"),
         PROMPTED: ("Name a function of {package} for this: {summary}",),
-        HELD_OUT: ("I look for something in {package}. {summary}",),
+        HELD_OUT: ("Which function in {package} is for this: {summary}",),
     },
 }
 _FOLLOW_UPS = {
