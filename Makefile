@@ -25,7 +25,7 @@ test: setup ## all tests but the long ones
 	$(BIN)/python -m pytest tests
 
 soak: setup ## kill the smoke recipe at random moments, again and again
-	$(BIN)/python -m pytest tests/soak.py -s
+	$(BIN)/python -m pytest tests/soak.py -s -n 0
 
 lint: setup ## format, lint and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -80,7 +80,8 @@ def read_dialogues(paths: Path | Sequence[Path], output: Path, schema: pa.Schema
     """Write `train.parquet` and `validation.parquet` into the folder `output`, rows in the order of the lines.
 
     A record is held out by its own `split`, else by the hash of its prompt within its group, so that all answers to one
-    prompt stay together. A training record whose prompt is held out elsewhere is dropped. Raises CorpusError for a file that cannot be read or holds no record, and for the first bad line.
+    prompt stay together. A training record whose prompt is held out elsewhere is dropped. Raises CorpusError for a file
+    that cannot be read or holds no record, and for the first bad line.
     """
     paths = [paths] if isinstance(paths, Path) else list(paths)
     held_out = _draw(paths, parse, config)

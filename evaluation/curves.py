@@ -11,14 +11,19 @@ from typing import Any, TypeGuard
 
 ALL = "all"
 Point = tuple[float, float]
+_BESIDE = ("data", "heldout")  # kinds of rows that may share a step with a row of training
 
 
 def read_curve(path: Path) -> list[Mapping[str, Any]]:
-    """Rows by step. Of a step that stands twice, after a resume, the later row counts; a torn line does not."""
-    rows: dict[tuple[float, bool], Mapping[str, Any]] = {}
+    """Rows by step. Of a step that stands twice, after a resume, the later row counts; a torn line does not.
+
+    Rows of different kinds stand beside each other: a step, its validation, PPO's look at held-out prompts.
+    """
+    rows: dict[tuple[float, bool, str, bool], Mapping[str, Any]] = {}
     for row in _json_lines(path):
         if isinstance(row, Mapping) and is_figure(row.get("step")):
-            rows[row["step"], bool(_by_source(row))] = row
+            named = row["kind"] if row.get("kind") in _BESIDE else ""
+            rows[row["step"], bool(_by_source(row)), named, bool(row.get("final"))] = row
     return [rows[key] for key in sorted(rows)]
 
 

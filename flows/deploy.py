@@ -6,12 +6,13 @@ inactive at first.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flows.bridge import HEARTBEAT_SECONDS, answering_server, prefect_settings
-from flows.local_server import POOL, ROOT, create_pool, prefect_command
+from flows.local_server import POOL, POOL_TYPE, ROOT, prefect_command
 from store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -28,13 +29,23 @@ def deploy_all(store: str) -> Iterator[str]:
     if address is None:
         raise StoreError("no Prefect server answers; start one with `quipu up`, or set PREFECT_API_URL")
     os.environ.update(prefect_settings(store) | {"PREFECT_API_URL": address})
-    create_pool(dict(os.environ))
-    yield f"work pool {POOL}"
+    yield from _pool()
     yield from _limits()
     yield from _watch_over_dead_runs()
     prefect_command(["deploy", "--all"], dict(os.environ))
     for name in _deployments():
         yield f"deployment {name}"
+
+
+def _pool() -> Iterator[str]:
+    """An empty job template is filled in by the first worker."""
+    from prefect import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=POOL_TYPE))
+    yield f"work pool {POOL}"
 
 
 def _limits() -> Iterator[str]:

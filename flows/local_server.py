@@ -23,7 +23,8 @@ from store.errors import StoreError
 from store.process import is_alive, process_start_time
 
 ROOT = Path(__file__).resolve().parent.parent
-POOL = "cpu"
+POOL, POOL_TYPE = "cpu", "process"
+WORKER = ("worker", "start", "--name", "quipu", "--limit", "2")
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 LOOPBACK = "127.0.0.1"
 # What a server needs only for its dashboard, its automations and for telling others about itself.
@@ -51,11 +52,12 @@ def start(store: str, port: int) -> str:
     _require_free(port, api)
     environment = os.environ | prefect_settings(store) | {"PREFECT_API_URL": api, "PREFECT_SERVER_UI_API_URL": api}
     server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], home / "server.log", environment)
-    _await(server, api, home / "server.log")
+    _await(server, lambda: answers(api), home / "server.log")
     _write(home, {"api": api, "dashboard": dashboard, "processes": _identities(server)})
-    create_pool(environment)
-    worker = _spawn(["worker", "start", "--pool", POOL, "--name", "quipu", "--limit", "2"], home / "worker.log", environment)
+    said_before = (home / "worker.log").stat().st_size if (home / "worker.log").exists() else 0
+    worker = _spawn([*WORKER, "--pool", POOL, "--type", POOL_TYPE], home / "worker.log", environment)
     _write(home, {"api": api, "dashboard": dashboard, "processes": _identities(worker, server)})
+    _await(worker, lambda: b" started!" in (home / "worker.log").read_bytes()[said_before:], home / "worker.log")
     return f"dashboard at {dashboard}\nworker for pool {POOL!r} is up; logs in {home}\nnext: quipu deploy"
 
 
@@ -87,15 +89,10 @@ def serve_this_run(store: str) -> tuple[str, Callable[[], None]]:
     atexit.register(_end, {"processes": _identities(server)})
 
     def ready() -> None:
-        _await(server, api, home / "server.log")
+        _await(server, lambda: answers(api), home / "server.log")
         os.close(lock)
 
     return api, ready
-
-
-def create_pool(environment: dict[str, str]) -> None:
-    """The work pool of this machine's worker."""
-    prefect_command(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
 
 
 def prefect_command(arguments: list[str], environment: dict[str, str]) -> str:
@@ -120,19 +117,20 @@ def _spawn(arguments: list[str], log: Path, environment: dict[str, str], guard: 
         )
 
 
-def _await(server: subprocess.Popen[bytes], api: str, log: Path) -> None:
+def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path) -> None:
+    """Wait until what was started is ready; end it and raise StoreError when it is not in time."""
     until = time.monotonic() + START_SECONDS
     try:
-        while time.monotonic() < until and server.poll() is None:
-            if answers(api):
+        while time.monotonic() < until and process.poll() is None:
+            if ready():
                 return
             time.sleep(0.1)
     except BaseException:
-        _end({"processes": _identities(server)})
+        _end({"processes": _identities(process)})
         raise
-    _end({"processes": _identities(server)})
+    _end({"processes": _identities(process)})
     last = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-    raise StoreError(f"the Prefect server did not come up; last lines of {log}:\n{last}")
+    raise StoreError(f"Prefect's {log.stem} did not come up; last lines of {log}:\n{last}")
 
 
 def _require_free(port: int, api: str) -> None:

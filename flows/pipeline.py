@@ -1,5 +1,6 @@
 """The whole recipe: raw corpora to an evaluated model, as one flow of flows."""
 
+from flows.align import align
 from flows.corpora import corpora
 from flows.evaluate import evaluate
 from flows.mixture import mixture
@@ -17,10 +18,11 @@ def pipeline(
     only: str | None = None,
     forced: list[str] | None = None,
 ) -> Records:
-    """Raw corpora to a base model (L1 §2) and its scores (L1 §3). What is there already is not made again."""
+    """Raw corpora to a base model (L1 §2), to a chat model (L2 §3), and their scores. What is there is not made again."""
     with session_for(request_of(recipe, overrides, store, forced, first=first, until=until, only=only)) as session:
         documents = call_group(corpora, session)
         sequences = call_group(mixture, session, documents)
         base = call_group(pretrain, session, sequences)
-        scores = call_group(evaluate, session, documents, base)
-        return {**documents, **sequences, **base, **scores}
+        chat = call_group(align, session, documents, base)
+        scores = call_group(evaluate, session, documents, base, chat)
+        return {**documents, **sequences, **base, **chat, **scores}

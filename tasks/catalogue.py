@@ -6,8 +6,8 @@ all work from this list and nothing else.
 
 import difflib
 
-from tasks.raw_inputs import patterns, referenced_stages
-from tasks.recipe import Recipe, RecipeError
+from tasks.raw_inputs import DIALOGUES, patterns, referenced_stages
+from tasks.recipe import Recipe, RecipeError, Round
 from tasks.stage import Stage
 
 DEDUPLICATED = {"c4": "c4-dedup", "github": "github-dedup", "books": "books-dedup"}
@@ -27,7 +27,7 @@ def stages(recipe: Recipe) -> list[Stage]:
         found += _commoncrawl(recipe)
     found += _deduplicate(recipe)
     cleaned = {source: _last_of(recipe, source) for source in recipe.sources.present()}
-    found += _together(recipe, cleaned) + _train(recipe)
+    found += _together(recipe, cleaned) + _train(recipe) + _align(recipe) + _evaluate(recipe)
     return _with_adopted(_checked(found), recipe.adopted)
 
 
@@ -199,17 +199,68 @@ def _together(recipe: Recipe, cleaned: dict[str, str]) -> list[Stage]:
 
 
 def _train(recipe: Recipe) -> list[Stage]:
-    body, inputs, reads = "tasks.pretrain:train_base", ("mix", "tokenizer"), ("model", "pretrain")
-    found = [Stage("pretrain", body, inputs, reads, kind="training", seeded=True, group="pretrain")]
+    reads = ("model", "pretrain")
+    return [Stage("pretrain", "tasks.pretrain:train_base", ("mix", "tokenizer"), reads, kind="training", seeded=True, group="pretrain")]
+
+
+def _align(recipe: Recipe) -> list[Stage]:
+    """Instructions, comparisons and prompts; SFT, reward models, rounds (L2 §3)."""
+    found: list[Stage] = []
+    for name in DIALOGUES:
+        if getattr(recipe, name) is not None:
+            made_by = referenced_stages(patterns(recipe, name))
+            found.append(Stage(f"acquire-{name}", "tasks.acquire:list_raw_files", made_by, raw=name, group="align"))
+            body = f"tasks.alignment:read_{name}"
+            found.append(Stage(f"{name}-read", body, (f"acquire-{name}",), (f"{name}.read",), raw=name, group="align"))
+    if recipe.sft is None:
+        return found
+    found.append(_tuning("sft", "tune_on_instructions", ("pretrain", "instructions-read"), ("sft",)))
+    if recipe.reward is None:
+        return found
+    for kind in ("helpfulness", "safety"):
+        found.append(_tuning(f"reward-{kind}", f"train_{kind}_reward", ("sft", "preferences-read"), (f"reward.{kind}",)))
+    newest = "sft"
+    for number, turn in enumerate(recipe.rounds, 1):
+        found += _round(number, turn, newest, [stage.name for stage in found if stage.name.endswith("-select")])
+        newest = found[-1].name
+    return found
+
+
+def _round(number: int, turn: Round, newest: str, earlier: list[str]) -> list[Stage]:
+    """One turn of RLHF (L2 §3.2.3): sample, select, tune from the base model; then PPO on top."""
+    name, place = f"round{number}", f"rounds.{number - 1}"
+    judges = ("reward-helpfulness", "reward-safety", "prompts-read")
+    found = []
+    if turn.sample is not None:
+        body, reads = "tasks.alignment:sample_answers", (f"{place}.sample", f"{place}.select")
+        found.append(Stage(f"{name}-sample", body, (newest, *judges), reads, kind="training", seeded=True, group="align"))
+        inputs = (f"{name}-sample", "prompts-read", *earlier[-1:])  # a selection holds those before it
+        found.append(Stage(f"{name}-select", "tasks.alignment:select_answers", inputs, (f"{place}.select",), group="align"))
+        reads = (f"{place}.tune", f"{place}.with_instructions")
+        found.append(_tuning(f"{name}-tune", "tune_on_selected", ("pretrain", f"{name}-select", "instructions-read"), reads))
+        newest = f"{name}-tune"
+    if turn.ppo is not None:
+        body = "tasks.alignment:tune_by_ppo"
+        found.append(Stage(f"{name}-ppo", body, (newest, *judges), (f"{place}.ppo",), kind="training", seeded=True, group="align"))
+    return found
+
+
+def _tuning(name: str, body: str, inputs: tuple[str, ...], reads: tuple[str, ...]) -> Stage:
+    return Stage(name, f"tasks.alignment:{body}", inputs, reads, kind="training", seeded=True, tuning=True, group="align")
+
+
+def _evaluate(recipe: Recipe) -> list[Stage]:
+    """Benchmarks of the base model's checkpoints and of every version; versions also by the reward models."""
+    found: list[Stage] = []
+    scored = ("evaluation.multiple_choice",)
     if recipe.evaluation.benchmarks:
-        found.append(
-            Stage(
-                "evaluate-pretrain",
-                "tasks.evaluate:evaluate_checkpoints",
-                ("pretrain", "eval-sets"),
-                ("evaluation.multiple_choice",),
-                kind="evaluation",
-                group="evaluate",
-            )
-        )
+        body, inputs = "tasks.evaluate:evaluate_checkpoints", ("pretrain", "eval-sets")
+        found.append(Stage("evaluate-pretrain", body, inputs, scored, kind="evaluation", group="evaluate"))
+    if recipe.reward is None or not recipe.evaluation.benchmarks:
+        return found
+    judges = ("eval-sets", "prompts-read", "reward-helpfulness", "reward-safety")
+    for stage in [stage.name for stage in _align(recipe) if stage.name == "sft" or stage.name.endswith(("-tune", "-ppo"))]:
+        inputs = (stage, *judges, "pretrain") if stage == "sft" else (stage, *judges)
+        reads = scored
+        found.append(Stage(f"evaluate-{stage}", "tasks.evaluate:evaluate_version", inputs, reads, kind="evaluation", group="evaluate"))
     return found

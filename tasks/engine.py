@@ -32,7 +32,7 @@ from tasks.executor import Executor
 from tasks.identity import config_record, stage_fingerprint, stage_seed
 from tasks.progress import Progress
 from tasks.raw_inputs import CACHE, resolve, resolve_patterns
-from tasks.recipe import Recipe, section
+from tasks.recipe import Recipe, Resources, section
 from tasks.stage import RawFile, Shard, ShardResult, Stage, StageContext, StageFailed, Transient
 
 RETRIES = 2
@@ -125,6 +125,15 @@ def known_fingerprint(store: Store, recipe: Recipe, stage: Stage, artifacts: Map
     return stage_fingerprint(stage, recipe, {name: artifacts[name].digest for name in stage.inputs}, raw)
 
 
+def ranks_of(stage: Stage, resources: Resources) -> Resources:
+    """The resources as this stage sees them: tuning may run on fewer ranks than pretraining."""
+    if not stage.tuning:
+        return resources
+    ranks = resources.tuning_ranks or resources.ranks
+    threads = resources.tuning_threads_per_rank or resources.threads_per_rank
+    return resources.model_copy(update={"ranks": ranks, "threads_per_rank": threads})
+
+
 def _takes_raw_content(stage: Stage) -> bool:
     """Readers know their files through `acquire`; acquiring stages know them by content."""
     return not stage.name.endswith("-read")
@@ -183,7 +192,7 @@ class _StageRun:
 
     def _context(self) -> StageContext:
         recipe, stage = self.engine.recipe, self.stage
-        training = stage.kind == "training"
+        resources = ranks_of(stage, recipe.resources)
         return StageContext(
             stage=stage,
             fingerprint=self.fingerprint,
@@ -193,15 +202,15 @@ class _StageRun:
             directory=self.attempt.directory,
             scratch=self.attempt.scratch,
             logs=self.attempt.logs,
-            resources=recipe.resources,
+            resources=resources,
             map_shards=self._map,
             declare=self._declare,
             report=self._log,
             progress=lambda done, of, text: self.engine.progress.stage_progress(stage.name, done, of, text),
             register_process=self.lock.register_process,
             seed_value=stage_seed(recipe, stage),
-            ranks=recipe.resources.ranks if training else 1,
-            threads=recipe.resources.threads_per_rank if training else 1,
+            ranks=resources.ranks if stage.kind == "training" else 1,
+            threads=resources.threads_per_rank if stage.kind == "training" else 1,
         )
 
     def _map(

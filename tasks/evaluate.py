@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.stage import Shard, StageContext, StageFailed
+from tasks.training import model_of
 
 
 def evaluate_checkpoints(context: StageContext) -> None:
@@ -24,6 +25,31 @@ def evaluate_checkpoints(context: StageContext) -> None:
     context.metrics["headline"] = ", ".join(
         f"{name} {row['accuracy']:.1%} (chance {row['chance']:.1%})" for name, row in last.items()
     )
+
+
+def evaluate_version(context: StageContext) -> None:
+    """One chat model: benchmarks, and its answers to held-out prompts as both reward models see them (L2 §3.2.3)."""
+    from evaluation.versions import answer_held_out, base_answers
+
+    config, held_out = context.config["evaluation.multiple_choice"], context.config["evaluation.held_out"]
+    name = context.stage.inputs[0]
+    model = model_of(context, name)
+    items = context.inputs["eval-sets"].path("items.parquet")
+    prompts = context.inputs["prompts-read"].path("data/validation.parquet")
+    weights = next(iter(model.glob("*.safetensors")))
+    step = context.inputs[name].manifest.metrics.get("steps") or context.inputs[name].manifest.metrics.get("iterations", 0)
+    scoring = Shard("benchmarks.json", {"weights": weights, "folder": model.as_posix(), "step": step, "items": items, "config": config})
+    (scores,) = context.map(_evaluate_one, [scoring])
+    judges = {"helpfulness": model_of(context, "reward-helpfulness"), "safety": model_of(context, "reward-safety")}
+    answering = Shard("answers.parquet", {"model": model, "prompts": prompts, "config": held_out, **judges})
+    (answers,) = context.map(answer_held_out, [answering])
+    context.metrics.update(checkpoints=[scores.value], **answers.value)
+    if "pretrain" in context.inputs:
+        shown = [sample["id"] for sample in answers.value["samples"]]
+        context.metrics["base_samples"] = base_answers(model_of(context, "pretrain"), prompts, shown, held_out)
+    combined = answers.value["held_out"]["combined"]
+    accuracies = ", ".join(f"{task} {row['accuracy']:.1%}" for task, row in scores.value["tasks"].items())
+    context.metrics["headline"] = f"held-out reward {combined:.3f}, {accuracies}"
 
 
 def _evaluate_one(output: Path, weights: Path, folder: str, step: int, items: Path, config: Any) -> dict[str, Any]:

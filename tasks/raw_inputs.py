@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from store.artifact import Artifact
 from store.canonical import sha256_file
 from tasks.recipe import Recipe, RecipeError
 from tasks.stage import RawFile
 
+DIALOGUES = ("instructions", "preferences", "prompts")
 CACHE = ".cache/raw-digests.json"
 
 
@@ -25,13 +27,22 @@ def referenced_stages(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def patterns(recipe: Recipe, source: str) -> tuple[str, ...]:
-    """The `inputs` of a source."""
-    return getattr(recipe.sources, source).inputs
+    """The `inputs` of a source, or of the section for instructions, preferences or prompts."""
+    return _section(recipe, source).inputs
+
+
+def inputs_key(source: str) -> str:
+    """Where the recipe says it, for messages."""
+    return f"{source}.inputs" if source in DIALOGUES else f"sources.{source}.inputs"
+
+
+def _section(recipe: Recipe, source: str) -> Any:
+    return getattr(recipe if source in DIALOGUES else recipe.sources, source)
 
 
 def resolve(recipe: Recipe, source: str, artifacts: Mapping[str, Artifact], cache: Path) -> list[RawFile] | None:
     """Files of a source sorted by name; None when a stage that makes them has not run. Raises RecipeError."""
-    return resolve_patterns(patterns(recipe, source), f"sources.{source}.inputs", artifacts, cache)
+    return resolve_patterns(patterns(recipe, source), inputs_key(source), artifacts, cache)
 
 
 def resolve_patterns(given: tuple[str, ...], key: str, artifacts: Mapping[str, Artifact], cache: Path) -> list[RawFile] | None:

@@ -17,12 +17,15 @@ from data.decontaminate import DecontaminateConfig
 from data.demo.build import DemoConfig
 from data.github import GitHubConfig
 from data.github_dedup import GitHubDedupConfig
+from data.instructions import InstructionsConfig
 from data.language import LanguageConfig
 from data.line_dedup import LineDedupConfig
 from data.lm_training import LanguageModelConfig
 from data.mixture import MixtureConfig
 from data.near_dedup import NearDedupConfig
 from data.perplexity import PerplexityConfig
+from data.preferences import PreferencesConfig
+from data.prompts import PromptsConfig
 from data.reference import ReferenceConfig
 from data.section import Section
 from data.split import SplitConfig
@@ -32,7 +35,12 @@ from data.wikipedia import WikipediaConfig
 from evaluation.carbon import CarbonConfig
 from evaluation.multiple_choice import MultipleChoiceConfig
 from model.config import ModelConfig
+from model.ppo_config import PpoConfig
 from model.pretrain_config import PretrainConfig
+from model.rejection_config import RejectionConfig
+from model.reward_config import RewardConfig
+from model.sampling_config import SamplingConfig
+from model.sft_config import SftConfig
 from tasks.recipe_file import RecipeError, RecipeSource, explain, read_recipe
 
 SOURCES = ("commoncrawl", "c4", "github", "wikipedia", "books", "arxiv", "stackexchange")
@@ -99,7 +107,7 @@ class Sources(Section):
 
 
 class EvaluationConfig(Section):
-    """Which benchmarks, over which files, and how they are scored (L1 §3)."""
+    """Which benchmarks, over which files, how they are scored (L1 §3), and how versions are judged (L2 §3.2.3)."""
 
     benchmarks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     multiple_choice: MultipleChoiceConfig = MultipleChoiceConfig()
@@ -115,10 +123,53 @@ class Resources(Section):
     nodes: int = Field(default=1, ge=1)
     hostfile: str | None = None
     threads_per_rank: int = Field(default=1, ge=1)
+    tuning_ranks: int | None = Field(default=None, ge=1)  # of SFT and reward models, which are small; null is `ranks`
+    tuning_threads_per_rank: int | None = Field(default=None, ge=1)
     grace_seconds: float = Field(default=60.0, gt=0)
     stall_minutes: float = Field(default=30.0, gt=0)
     min_free_gib: float = Field(default=1.0, ge=0)
     carbon: CarbonConfig = CarbonConfig()
+
+
+class Instructions(SourceInputs):
+    """Dialogues to imitate (L2 §3.1)."""
+
+    read: InstructionsConfig = InstructionsConfig()
+
+
+class Preferences(SourceInputs):
+    """Comparisons of two answers (L2 §3.2.1)."""
+
+    read: PreferencesConfig = PreferencesConfig()
+
+
+class Prompts(SourceInputs):
+    """What the chat model is asked in rounds and when it is judged (L2 §3.2.3)."""
+
+    read: PromptsConfig = PromptsConfig()
+
+
+class RewardModels(Section):
+    """The two reward models (L2 §3.2.2)."""
+
+    helpfulness: RewardConfig = RewardConfig()
+    safety: RewardConfig = RewardConfig()
+
+
+class Round(Section):
+    """One turn of RLHF (L2 §3.2.3): rejection sampling (`sample`, `select`, `tune`), then PPO on top, either may be absent."""
+
+    sample: SamplingConfig | None = None
+    select: RejectionConfig = RejectionConfig()
+    tune: SftConfig = SftConfig()
+    with_instructions: bool = True  # chosen: the tuning set is the selected answers and the instructions
+    ppo: PpoConfig | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> "Round":
+        if self.sample is None and self.ppo is None:
+            raise ValueError("expected `sample`, `ppo` or both")
+        return self
 
 
 class Recipe(Section):
@@ -135,6 +186,12 @@ class Recipe(Section):
     mixture: MixtureConfig
     model: ModelConfig
     pretrain: PretrainConfig
+    instructions: Instructions | None = None
+    preferences: Preferences | None = None
+    prompts: Prompts | None = None
+    sft: SftConfig | None = None
+    reward: RewardModels | None = None
+    rounds: tuple[Round, ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
     adopted: dict[str, str] = Field(default_factory=dict)  # stage -> fingerprint of `quipu adopt` that stands in its place
     resources: Resources = Resources()
@@ -153,6 +210,11 @@ class Recipe(Section):
             raise ValueError(
                 f"model.vocab_size: expected tokenizer.vocab_size, {self.tokenizer.vocab_size}, got {self.model.vocab_size}"
             )
+        needed = {"sft": (self.sft, ["instructions"]), "reward": (self.reward, ["sft", "preferences"]), "rounds": (self.rounds, ["reward", "prompts"])}
+        for key, (section, requirements) in needed.items():
+            for requirement in requirements if section else []:
+                if getattr(self, requirement) is None:
+                    raise ValueError(f"{key}: needs the section {requirement!r} too")
         return self
 
 
@@ -175,7 +237,10 @@ def section(recipe: Recipe, dotted: str) -> Any:
     """The sub-tree or field of the recipe at a dotted place."""
     value: Any = recipe
     for part in dotted.split("."):
-        value = value[part] if isinstance(value, dict) else getattr(value, part)
+        if isinstance(value, tuple):
+            value = value[int(part)]
+        else:
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
 
 

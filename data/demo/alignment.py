@@ -128,8 +128,8 @@ def _helpfulness_pair(function: Function, aspect: str, question: str, others: li
     second = answers.draw_quality(random, other_than=first if random.random() < 0.8 else "")
     texts = None
     while texts is None:
-        made = [answers.helpful_answers(function, aspect, quality, others, random) for quality in (first, second)]
-        texts = answers.choose_pair(*made, random)
+        one, two = (answers.helpful_answers(function, aspect, quality, others, random) for quality in (first, second))
+        texts = answers.choose_pair(one, two, random)
         second = answers.draw_quality(random) if texts is None else second
     better, rating = answers.rate(answers.QUALITIES[first][0], answers.QUALITIES[second][0], random)
     messages = _dialogue_prompt(function, aspect, question, random)
@@ -160,13 +160,13 @@ def _safety_pair(bin: str, side: Side, random: Random) -> dict[str, Any]:
     texts = None
     while texts is None:
         first, second = _safety_qualities(bin, random)
-        made = [adversarial.answers(request, quality, random) for quality in (first, second)]
-        texts = answers.choose_pair(*made, random)
-    (one, one_safe), (two, two_safe) = adversarial.QUALITIES[first], adversarial.QUALITIES[second]
-    better, rating = answers.rate(one, two, random)
-    if one_safe != two_safe:  # the bin says who was preferred: a mistaken rater took the unsafe answer
-        better = one_safe == (bin != "mistake")
-    return _pair(_user(request.text), texts, (one_safe, two_safe), better, rating, "safety")
+        one, two = (adversarial.answers(request, quality, random) for quality in (first, second))
+        texts = answers.choose_pair(one, two, random)
+    (liked, safe), (other_liked, other_safe) = adversarial.QUALITIES[first], adversarial.QUALITIES[second]
+    better, rating = answers.rate(liked, other_liked, random)
+    if safe != other_safe:  # the bin says who was preferred: a mistaken rater took the unsafe answer
+        better = safe == (bin != "mistake")
+    return _pair(_user(request.text), texts, (safe, other_safe), better, rating, "safety")
 
 
 def _safety_qualities(bin: str, random: Random) -> tuple[str, str]:
@@ -180,7 +180,7 @@ def _safety_qualities(bin: str, random: Random) -> tuple[str, str]:
         pool = unsafe
     else:
         return random.choice(safe), random.choice(unsafe)
-    return (random.choice(pool), random.choice(pool)) if random.random() < 0.12 else tuple(random.sample(pool, 2))  # type: ignore[return-value]
+    return (random.choice(pool), random.choice(pool)) if random.random() < 0.2 else tuple(random.sample(pool, 2))  # type: ignore[return-value]
 
 
 def _bins(count: int, random: Random) -> list[str]:

@@ -14,9 +14,9 @@ from data.preferences import RATINGS
 QUALITIES = {
     "complete": (3.0, 0.38),
     "truncated": (2.0, 0.16),
-    "drifting": (1.4, 0.06),  # begins right and goes on about something else
-    "vague": (1.1, 0.13),
-    "beside": (0.8, 0.09),  # answers another question about the function
+    "beside": (1.5, 0.09),  # answers another question about the function: true, though not asked
+    "drifting": (1.3, 0.04),  # begins right and goes on about something else
+    "vague": (0.9, 0.15),
     "elsewhere": (0.5, 0.08),  # is about another function
     "refusal": (0.4, 0.04),
     "looping": (0.0, 0.06),

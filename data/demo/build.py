@@ -11,6 +11,7 @@ from pydantic import Field
 from data.section import Section
 
 SOURCES = ("commoncrawl", "c4", "github", "wikipedia", "books", "arxiv", "stackexchange", "benchmark")
+ALIGNMENT = ("instructions", "preferences", "prompts")
 
 
 class DemoConfig(Section):
@@ -29,10 +30,10 @@ class DemoConfig(Section):
 
 def build(output: Path, config: DemoConfig, seed: int) -> dict[str, int]:
     """Write `output/<source>/<files>` for all sources; returns bytes and records by source."""
-    from data.demo import arxiv, benchmark, books, c4, commoncrawl, github, stackexchange, wikipedia
+    from data.demo import alignment, arxiv, benchmark, books, c4, commoncrawl, github, stackexchange, wikipedia
     from data.demo.deal import deal
 
-    for source in SOURCES:
+    for source in (*SOURCES, *ALIGNMENT):
         (output / source).mkdir(parents=True, exist_ok=True)
     material = deal(config, seed)
     cited, figures = commoncrawl.write(output / "commoncrawl", material)
@@ -43,6 +44,7 @@ def build(output: Path, config: DemoConfig, seed: int) -> dict[str, int]:
     figures |= arxiv.write(output / "arxiv", material)
     figures |= stackexchange.write(output / "stackexchange", material)
     figures |= benchmark.write(output / "benchmark", material)
+    figures |= alignment.write(output, material)
     return figures
 
 

@@ -7,6 +7,7 @@ hundred columns, so that every point drawn was measured and no spike is lost.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from evaluation.report.formats import short
 from evaluation.report.markup import Markup, join, tag
@@ -63,7 +64,7 @@ def line_chart(
     frame = _Frame(series, levels, width, height)
     drawn = join(
         frame.grid(y_text, x_label),
-        [frame.level(level, y_text) for level in levels],
+        [frame.level(level, y_text, at % 2 == 1) for at, level in enumerate(levels)],
         [frame.band(one) for one in series],
         [frame.line(one) for one in series],
         [frame.marks(one, y_text, x_label) for one in series if len(one.points) <= _MARKED],
@@ -71,6 +72,9 @@ def line_chart(
     svg = tag("svg", drawn, viewBox=f"0 0 {width} {height}", role="img", aria_label=f"{title}, {unit}", class_="chart")
     legend = _legend([(one.name, one.colour) for one in series]) if len(series) > 1 else None
     return tag("figure", tag("figcaption", tag("b", title), tag("span", unit, class_="unit"), legend), svg)
+
+
+small_chart = partial(line_chart, width=372, height=190)  # two beside each other
 
 
 def bar_chart(
@@ -140,6 +144,7 @@ class _Frame:
         low, high = min(ys, default=0.0), max(ys, default=1.0)
         room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
         self.y0, self.y1 = max(0.0, low - room) if low >= 0 else low - room, high + room
+        self.whole = all(float(x).is_integer() for x in xs)
         self.left, self.right, self.top, self.bottom = 52, width - 14, 10, height - 36
 
     def x(self, value: float) -> float:
@@ -162,15 +167,18 @@ class _Frame:
                 tag("text", short(value), x=self.x(value), y=self.bottom + 17, text_anchor="middle", class_="tick"),
             )
             for value in ticks(self.x0, self.x1, max(3, (self.right - self.left) // 110))
+            if not self.whole or float(value).is_integer()
         ]
         base = tag("line", x1=self.left, x2=self.right, y1=self.bottom, y2=self.bottom, class_="axis")
         return join(rows, columns, base, tag("text", x_label, x=self.right, y=self.bottom + 31, text_anchor="end", class_="tick"))
 
-    def level(self, level: Level, y_text: Callable[[float], str]) -> Markup:
+    def level(self, level: Level, y_text: Callable[[float], str], named_left: bool) -> Markup:
+        """Names stand at alternate ends, so that those of two near levels do not cover each other."""
         y = self.y(level.value)
+        x, anchor = (self.left + 4, "start") if named_left else (self.right, "end")
         return join(
             tag("line", x1=self.left, x2=self.right, y1=y, y2=y, class_="level"),
-            tag("text", f"{level.name} {y_text(level.value)}", x=self.right, y=y - 6, text_anchor="end", class_="level-name"),
+            tag("text", f"{level.name} {y_text(level.value)}", x=x, y=y - 6, text_anchor=anchor, class_="level-name"),
         )
 
     def line(self, series: Series) -> Markup:

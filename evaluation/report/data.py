@@ -3,7 +3,6 @@
 A stage that has not run has an empty manifest and shows as pending; a figure that no manifest holds is None.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evaluation.carbon import CarbonConfig, Footprint, footprint
-from evaluation.curves import ALL, Point, is_figure, points, read_curve, validation
+from evaluation.curves import Point, points, read_curve, validation
 
 DONE = "done"
 EVALUATION = "evaluate-"
+BASE = "pretrain"  # the model that every later version comes from
 _TRAINING = re.compile(
     r"pretrain|sft|reward-.+|round\d+-(tune|ppo)"
 )  # only these have metrics.jsonl; others may be large and remote
@@ -61,6 +61,10 @@ class StageReport:
         """(step, value) of a training figure."""
         return points(self.curve, key)
 
+    def rows(self, kind: str) -> list[Mapping[str, Any]]:
+        """The rows of one kind, in order of steps."""
+        return [row for row in self.curve if row.get("kind") == kind]
+
     def validation(self) -> dict[str, list[Point]]:
         """Source → (step, held-out loss in nats per token), `all` first."""
         return validation(self.curve)
@@ -79,6 +83,10 @@ class ReportData:
         """The stage of this name, if the run has one."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
+    def matching(self, pattern: str) -> list[StageReport]:
+        """The stages whose whole name matches, in the run's order: rounds of alignment have numbers in their names."""
+        return [stage for stage in self.stages if re.fullmatch(pattern, stage.name)]
+
     def footprints(self) -> dict[str, Footprint]:
         """Stage → energy and carbon, of the stages that left an artifact."""
         found = {stage.name: footprint(stage.manifest, self.carbon) for stage in self.stages if stage.manifest}
@@ -90,13 +98,18 @@ class ReportData:
         return sum(one.tco2eq for one in footprints.values()) if footprints else None
 
     def evaluations(self) -> list[tuple[str, list[Mapping[str, Any]]]]:
-        """(model, checkpoints by step) of every evaluation stage that has figures."""
-        found = []
-        for stage in self.stages:
-            checkpoints = stage.metrics.get("checkpoints") if stage.name.startswith(EVALUATION) else None
-            if checkpoints:
-                found.append((stage.name.removeprefix(EVALUATION), sorted(checkpoints, key=lambda row: row.get("step") or 0)))
-        return found
+        """(model, checkpoints by step) of every evaluation stage that has figures, in the order the models were made."""
+        return [
+            (stage.name.removeprefix(EVALUATION), sorted(checkpoints, key=lambda row: row.get("step") or 0))
+            for stage in self.evaluated()
+            if (checkpoints := stage.metrics.get("checkpoints"))
+        ]
+
+    def evaluated(self) -> list[StageReport]:
+        """The evaluation stages, done or not, in the order in which their models were made."""
+        order = {stage.name: at for at, stage in enumerate(self.stages)}
+        stages = [stage for stage in self.stages if stage.name.startswith(EVALUATION)]
+        return sorted(stages, key=lambda stage: order.get(stage.name.removeprefix(EVALUATION), order[stage.name]))
 
 
 def report_data(
@@ -112,33 +125,6 @@ def report_data(
     return ReportData(title, stages, carbon, dict(failures or {}))
 
 
-def to_json(data: ReportData) -> str:
-    """The text of `report.json`, the figures that a program may want: `title`, `headline`, `stages`."""
-    figures = {"title": data.title, "headline": headline(data), "stages": [_stage_figures(stage) for stage in data.stages]}
-    return json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def headline(data: ReportData) -> dict[str, Any]:
-    """Losses in nats per token, tonnes of carbon, and the newest checkpoint's benchmarks of every evaluated model.
-
-    `benchmark_accuracy` and `benchmark_chance` are means over the tasks of the last evaluated model (L2 Table 3).
-    """
-    pretrain, mix = data.stage("pretrain"), data.stage("mix")
-    held_out = pretrain.validation().get(ALL, []) if pretrain else []
-    benchmarks = {model: _newest_scores(checkpoints) for model, checkpoints in data.evaluations()}
-    last = [row for row in list(benchmarks.values())[-1].values() if is_figure(row.get("accuracy"))] if benchmarks else []
-    unigram = mix.metrics.get("unigram_loss") if mix else None
-    return {
-        "validation_loss_first": held_out[0][1] if held_out else None,
-        "validation_loss_last": held_out[-1][1] if held_out else None,
-        "unigram_loss": unigram if is_figure(unigram) else None,
-        "tco2eq": data.tco2eq(),
-        "benchmark_accuracy": _mean([row["accuracy"] for row in last]),
-        "benchmark_chance": _mean([row["chance"] for row in last if is_figure(row.get("chance"))]),
-        "benchmarks": benchmarks,
-    }
-
-
 def _stage(name: str, state: str, artifact: StoredArtifact | None) -> StageReport:
     if artifact is None:
         return StageReport(name, state, {})
@@ -152,29 +138,3 @@ def _record(manifest: Any) -> Mapping[str, Any]:
     if is_dataclass(manifest) and not isinstance(manifest, type):
         return asdict(manifest)
     return manifest.model_dump(mode="json") if hasattr(manifest, "model_dump") else dict(manifest)
-
-
-def _newest_scores(checkpoints: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    newest = checkpoints[-1]
-    fields = ("accuracy", "ci95", "chance", "n")
-    return {
-        task: {"step": newest.get("step"), **{key: row.get(key) for key in fields}}
-        for task, row in (newest.get("tasks") or {}).items()
-    }
-
-
-def _stage_figures(stage: StageReport) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "fingerprint": stage.get("fingerprint"),
-        "state": stage.state,
-        "seconds": stage.get("wall_seconds"),
-        "cpu_seconds": stage.get("cpu_seconds"),
-        "peak_rss_mib": stage.get("peak_rss_mib"),
-        "rows_in": stage.funnel.get("rows_in"),
-        "rows_out": stage.funnel.get("rows_out"),
-    }
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -27,6 +27,11 @@ def figure(value: Any, digits: int = 4) -> str:
     return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
+def signed(value: Any, digits: int = 3) -> str:
+    """A change: +0.042 or −0.042, with that many places."""
+    return f"{value:+.{digits}f}".replace("-", "−") if is_figure(value) else NONE
+
+
 def short(value: Any) -> str:
     """12,345,678 → 12.3 M: for axes and dense tables."""
     if not is_figure(value):

@@ -6,10 +6,12 @@ Its policy allows no request at all, so that the text of a corpus cannot reach o
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from evaluation.curves import is_figure
-from evaluation.report.data import DONE, ReportData, headline
-from evaluation.report.formats import duration, figure, mass, percent, size
+from evaluation.report.data import DONE, ReportData
+from evaluation.report.formats import duration, figure, mass, percent, signed, size
+from evaluation.report.headline import headline
 from evaluation.report.markup import Markup, join, tag
 from evaluation.report.sections import SECTIONS
 
@@ -67,6 +69,7 @@ def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
         tiles.append(("Validation loss", figure(last, 4), against))
     if found["benchmark_accuracy"] is not None:
         tiles.append(("Benchmarks, mean", percent(found["benchmark_accuracy"]), f"chance {percent(found['benchmark_chance'])}"))
+    tiles += _alignment_tiles(found)
     totals = {
         key: [stage.get(key) for stage in stages if is_figure(stage.get(key))]
         for key in ("wall_seconds", "cpu_seconds", "peak_rss_mib")
@@ -77,6 +80,25 @@ def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
         tiles.append(("Artifacts", size(sum(stage.bytes or 0 for stage in stages)), "declared data files"))
     if found["tco2eq"] is not None:
         tiles.append(("Carbon", mass(found["tco2eq"]), "CO₂ equivalent"))
+    return tiles
+
+
+def _alignment_tiles(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    tiles, before, accuracies = [], found["sft_answer_loss_before"], found["reward_accuracy"]
+    if found["sft_answer_loss_after"] is not None:
+        tiles.append(("Answer loss", figure(found["sft_answer_loss_after"], 4), f"from {figure(before, 4)}, held out"))
+    if accuracies:
+        kinds, lengths = " / ".join(accuracies), found["reward_accuracy_length_only"]
+        by_length = " / ".join(percent(lengths.get(kind), 0) for kind in accuracies)
+        tiles.append(
+            ("Reward accuracy", " / ".join(percent(value, 0) for value in accuracies.values()), f"{kinds}; by length {by_length}")
+        )
+    if found["best_of_k_gain"] is not None:
+        tiles.append(("Best-of-K gain", signed(found["best_of_k_gain"]), "reward over one answer"))
+    if found["ppo_reward_gain"] is not None:
+        low, high = found["ppo_reward_gain_ci95"] or (None, None)
+        between = f"{signed(low)} to {signed(high)}, KL {figure(found['ppo_kl'], 3)}"
+        tiles.append(("PPO reward gain", signed(found["ppo_reward_gain"]), between))
     return tiles
 
 

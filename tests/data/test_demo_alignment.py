@@ -106,7 +106,7 @@ def test_pairs_have_the_ratings_and_safety_bins_of_the_paper(read: dict[tuple[st
         assert {pair["batch"] for pair in pairs} == set(alignment.BATCHES)
         for kind in ("helpfulness", "safety"):
             ratings = Counter(pair["rating"] for pair in pairs if pair["kind"] == kind)
-            assert all(ratings[rating] > 0.04 * ratings.total() for rating in RATINGS)
+            assert all(ratings[rating] > 0.02 * ratings.total() for rating in RATINGS)
         bins = Counter(safety_bin(pair["chosen_safe"], pair["rejected_safe"]) for pair in pairs if pair["kind"] == "safety")
         for bin, share in alignment.SAFETY_BINS.items():
             assert abs(bins[bin] / bins.total() - share) < 0.02

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from flows.local_server import start, stop
-from store.process import is_alive
+from store.process import is_alive, process_tree
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GROUPS = {"corpora": ["acquire-c4", "c4-read", "c4-dedup"], "mixture": ["split", "tokenizer", "mix"], "pretrain": ["pretrain"]}
@@ -95,10 +95,10 @@ def free_port() -> int:
 
 
 def processes_of(store: Path) -> list[str]:
-    """Command lines of living processes whose command or environment names this store."""
-    found = []
+    """Command lines of living processes, but for our own children, whose command or environment names this store."""
+    found, ours = [], set(process_tree(os.getpid()))
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and is_alive(int(entry.name), None):
+        if entry.name.isdigit() and int(entry.name) not in ours and is_alive(int(entry.name), None):
             try:
                 said = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -157,12 +157,10 @@ class Served:
     def artifacts(self) -> dict[str, str]:
         """The newest published artifact of every key."""
         from prefect import get_client
-        from prefect.client.schemas.sorting import ArtifactSort
 
         with get_client(sync_client=True) as client:
-            return {
-                artifact.key: str(artifact.data) for artifact in client.read_artifacts(limit=200, sort=ArtifactSort.UPDATED_ASC)
-            }
+            found = sorted(client.read_artifacts(limit=200), key=lambda artifact: artifact.created)
+        return {artifact.key: str(artifact.data) for artifact in found}
 
     def prefect(self, *arguments: str) -> str:
         """Prefect's own command line."""
@@ -191,11 +189,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     before = dict(os.environ)
     os.environ.update(environment)
     try:
-        from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
 
         from flows.deploy import deploy_all
 
-        with temporary_settings({PREFECT_API_URL: api, PREFECT_HOME: str(store / ".prefect")}):
+        # a flow waits up to a second for the thread that sends its heartbeats
+        settings = {PREFECT_API_URL: api, PREFECT_HOME: str(store / ".prefect"), PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        with temporary_settings(settings):
             served = Served(store, api, first, second)
             for _ in range(2):
                 served.deployed = list(deploy_all(str(store)))

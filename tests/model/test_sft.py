@@ -47,6 +47,7 @@ def test_every_dialogue_is_packed_once_and_no_row_overflows(lengths, seed):
     assert len(half_empty) <= 1 or len(rows) > 64
 
 
+@torch.no_grad()
 def test_loss_is_that_of_answers_read_alone_however_they_are_batched(setting):
     folder, tokenizer = setting
     dialogues, too_long = read_dialogues([folder / "train.parquet"], tokenizer, CONFIG.context_length)

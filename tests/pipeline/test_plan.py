@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipeline.conftest import RECIPE, ROOT, Quipu, left_behind
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 
 
 def plan(quipu: Quipu, *arguments: str) -> dict[str, dict[str, Any]]:
@@ -30,14 +30,26 @@ def test_an_unchanged_recipe_reuses_everything_and_imports_neither_prefect_nor_t
     assert not (unbroken.store / ".prefect").exists()
 
 
+BEFORE_TRAINING = ("demo", "acquire", "commoncrawl", "c4", "mix", "tokenizer", "split", "eval-sets", "instructions", "prompts")
+
+
 def test_a_learning_rate_reruns_pretraining_and_what_follows(unbroken: Quipu) -> None:
     changed = plan(unbroken, "--set", "pretrain.lr=1.0e-3")
-    assert {name: row["action"] for name, row in changed.items() if row["action"] != "reuse"} == {
-        "pretrain": "run",
-        "evaluate-pretrain": "wait",
-    }
-    assert "pretrain.lr 0.002 → 0.001" in changed["pretrain"]["reason"]
+    rerun = {name: row["action"] for name, row in changed.items() if row["action"] != "reuse"}
+    assert rerun.pop("pretrain") == "run"
+    assert "pretrain.lr 0.003 → 0.001" in changed["pretrain"]["reason"]
+    assert set(rerun.values()) == {"wait"}
+    assert {"evaluate-pretrain", "sft", "reward-safety", "round2-ppo"} <= set(rerun)
+    assert not any(name.startswith(BEFORE_TRAINING) for name in rerun)
     assert changed["evaluate-pretrain"]["reason"] == "needs pretrain"
+
+
+def test_the_rate_of_fine_tuning_reruns_sft_and_what_follows_only(unbroken: Quipu) -> None:
+    changed = actions(unbroken, "--set", "sft.lr=1.0e-5")
+    assert changed.pop("sft") == "run"
+    assert set(changed.values()) == {"wait"}
+    assert {"reward-helpfulness", "round1-sample", "evaluate-sft"} <= set(changed)
+    assert not {"pretrain", "evaluate-pretrain", "preferences-read"} & set(changed)
 
 
 def test_resources_rerun_nothing(unbroken: Quipu) -> None:

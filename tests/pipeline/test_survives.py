@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipeline.conftest import Quipu, assert_nothing_left, kill_group
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 
 READ = "commoncrawl-read"
 
@@ -116,4 +116,27 @@ def test_sigterm_lets_ranks_save_and_the_next_run_goes_on(unbroken: Quipu, copie
     assert list(copied.store.glob("pretrain/*/*/resume/step-*")), "the ranks saved before they left"
     copied.done("--only", "pretrain")
     assert copied.digests()["pretrain"] == unbroken.digests()["pretrain"]
+    assert_nothing_left(copied.store)
+
+
+def test_a_crash_inside_a_sampling_round_keeps_the_blocks_that_were_committed(unbroken: Quipu, copied: Quipu) -> None:
+    """Lost: the block in flight."""
+    copied.forget("round1-sample")
+    assert copied.run("--only", "round1-sample", crash_at="between-shards:2").code == -signal.SIGKILL
+    committed = {path: path.stat().st_mtime_ns for path in copied.store.glob("round1-sample/*/*/.shards/*.json")}
+    assert committed
+    copied.done("--only", "round1-sample")
+    assert copied.digests()["round1-sample"] == unbroken.digests()["round1-sample"]
+    assert all(path.stat().st_mtime_ns == when for path, when in committed.items()), "a committed block was sampled again"
+    assert_nothing_left(copied.store)
+
+
+@pytest.mark.launch
+def test_ppo_killed_while_saving_ends_with_the_same_weights(unbroken: Quipu, copied: Quipu) -> None:
+    """Lost: the iterations since the last checkpoint."""
+    copied.forget("round2-ppo")
+    assert copied.run("--only", "round2-ppo", crash_at="saving-checkpoint:2").code != 0
+    assert not list(copied.store.glob("round2-ppo/*/manifest.json"))
+    copied.done("--only", "round2-ppo")
+    assert copied.digests()["round2-ppo"] == unbroken.digests()["round2-ppo"]
     assert_nothing_left(copied.store)

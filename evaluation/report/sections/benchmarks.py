@@ -9,7 +9,7 @@ from evaluation.report.data import EVALUATION, ReportData
 from evaluation.report.formats import NONE, figure, percent, whole
 from evaluation.report.markup import Markup, join, tag
 from evaluation.report.sections.waiting import waiting
-from evaluation.report.tables import note, table
+from evaluation.report.tables import fold, note, table
 
 Checkpoint = Mapping[str, Any]
 _EXPLAINED = (
@@ -19,20 +19,29 @@ _EXPLAINED = (
 
 
 def benchmarks(data: ReportData) -> Markup | None:
-    """One part for every evaluated model."""
+    """One part for every evaluated model; those after the first are folded, since the versions stand side by side above."""
     found = data.evaluations()
     if not found:
         return waiting(data, EVALUATION)
-    return join(note(_EXPLAINED), [_model(model, checkpoints) for model, checkpoints in found])
+    (first, checkpoints), *later = found
+    return join(
+        note(_EXPLAINED),
+        tag("h3", _title(first, checkpoints)),
+        _model(checkpoints),
+        [fold(tag("b", _title(model, rows)), _model(rows)) for model, rows in later],
+    )
 
 
-def _model(model: str, checkpoints: Sequence[Checkpoint]) -> Markup:
+def _title(model: str, checkpoints: Sequence[Checkpoint]) -> Markup:
+    step = checkpoints[-1].get("step")
+    return join(model, tag("span", f" step {step:,}", class_="dim") if is_figure(step) else None)
+
+
+def _model(checkpoints: Sequence[Checkpoint]) -> Markup:
     tasks = list(dict.fromkeys(task for row in checkpoints for task in row.get("tasks") or {}))
     newest = checkpoints[-1]
-    title = [model, tag("span", f" step {newest['step']:,}", class_="dim") if is_figure(newest.get("step")) else None]
     charts = [_over_steps(task, checkpoints) for task in tasks] if len(checkpoints) > 1 else []
     return join(
-        tag("h3", title),
         tag("div", charts, class_="grid-2") if charts else _bars(newest),
         _scores(newest),
         _perplexity(checkpoints),
@@ -58,7 +67,7 @@ def _over_steps(task: str, checkpoints: Sequence[Checkpoint]) -> Markup:
 
 def _bars(checkpoint: Checkpoint) -> Markup | None:
     rows = [
-        (task, [Bar(row["accuracy"], percent(row["accuracy"]), interval=_interval(row), mark=row.get("chance"))])
+        (task, [Bar(row["accuracy"], percent(row["accuracy"]), interval=ci95(row), mark=row.get("chance"))])
         for task, row in (checkpoint.get("tasks") or {}).items()
         if is_figure(row.get("accuracy"))
     ]
@@ -68,7 +77,7 @@ def _bars(checkpoint: Checkpoint) -> Markup | None:
 def _scores(checkpoint: Checkpoint) -> Markup | None:
     rows = []
     for task, row in (checkpoint.get("tasks") or {}).items():
-        interval = _interval(row)
+        interval = ci95(row)
         between = f"{percent(interval[0])} to {percent(interval[1])}" if interval else NONE
         rows.append(
             (
@@ -91,7 +100,8 @@ def _verdict(interval: tuple[float, float] | None, chance: Any) -> str:
     return "below chance" if interval[1] < chance else "not told from chance"
 
 
-def _interval(row: Mapping[str, Any]) -> tuple[float, float] | None:
+def ci95(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The row's interval if it has a whole one."""
     interval = row.get("ci95")
     return (interval[0], interval[1]) if interval and all(is_figure(edge) for edge in interval) else None
 

@@ -1,14 +1,14 @@
 """Pretraining in curves: loss against held-out loss by source and a unigram model, learning rate, speed (L1 Fig. 1)."""
 
+from collections.abc import Sequence
+
 from evaluation.curves import is_figure
-from evaluation.report.charts import Level, Series, line_chart
+from evaluation.report.charts import Level, Series, line_chart, small_chart
 from evaluation.report.data import ReportData, StageReport
-from evaluation.report.formats import figure, percent, short
+from evaluation.report.formats import figure, percent, short, signed
 from evaluation.report.markup import Markup, join, tag
 from evaluation.report.sections.waiting import waiting
 from evaluation.report.tables import note, table
-
-_WIDTH, _HEIGHT = 372, 190  # of the small charts, two beside each other
 
 
 def training(data: ReportData) -> Markup | None:
@@ -22,16 +22,40 @@ def training(data: ReportData) -> Markup | None:
         _loss(data, stage),
         line_chart("Validation loss by source", by_source, unit="nats per token, held-out documents") if by_source else None,
         tag("div", _small_charts(stage), class_="grid-2"),
-        _by_source(stage) if validation else None,
+        losses_by_source(stage) if validation else None,
     )
 
 
-def _loss(data: ReportData, stage: StageReport) -> Markup:
+def loss_chart(
+    stage: StageReport, title: str, unit: str, levels: Sequence[Level] = (), *, width: int = 760, height: int = 340
+) -> Markup:
+    """Training loss by step, and the held-out loss on the way."""
     series = [Series("training", stage.points("loss"), 0, faint=True), Series("validation", stage.validation().get("all", []), 1)]
+    return line_chart(title, series, unit=unit, levels=levels, width=width, height=height)
+
+
+def losses_by_source(stage: StageReport, title: str = "validation loss") -> Markup:
+    """First and last held-out loss of every source."""
+    rows = []
+    for source, points in stage.validation().items():
+        (first_step, first), (last_step, last) = points[0], points[-1]
+        rows.append(
+            (
+                source,
+                f"{figure(first, 4)}",
+                f"{figure(last, 4)}",
+                signed(last - first),
+                f"{first_step:,.0f} → {last_step:,.0f}",
+            )
+        )
+    return table([title, "#first", "#last", "#change", "#steps"], rows)
+
+
+def _loss(data: ReportData, stage: StageReport) -> Markup:
     mix = data.stage("mix")
     unigram = mix.metrics.get("unigram_loss") if mix else None
     levels = [Level("unigram model", unigram)] if is_figure(unigram) else []
-    chart = line_chart("Loss", series, unit="nats per token", levels=levels, height=340)
+    chart = loss_chart(stage, "Loss", "nats per token", levels)
     explained = (
         "The dashed line is what token frequencies alone would score: a model above it has learnt nothing of order. "
         if levels
@@ -48,24 +72,4 @@ def _small_charts(stage: StageReport) -> list[Markup]:
         ("Model FLOPs utilisation", "mfu", "of the device’s peak", percent),
     )
     drawn = [(title, Series(title, stage.points(key), 2), unit, text) for title, key, unit, text in figures]
-    return [
-        line_chart(title, [series], unit=unit, y_text=text, width=_WIDTH, height=_HEIGHT)
-        for title, series, unit, text in drawn
-        if series.points
-    ]
-
-
-def _by_source(stage: StageReport) -> Markup:
-    rows = []
-    for source, points in stage.validation().items():
-        (first_step, first), (last_step, last) = points[0], points[-1]
-        rows.append(
-            (
-                source,
-                f"{figure(first, 4)}",
-                f"{figure(last, 4)}",
-                figure(last - first, 3).replace("-", "−"),
-                f"{first_step:,.0f} → {last_step:,.0f}",
-            )
-        )
-    return table(["validation loss", "#first", "#last", "#change", "#steps"], rows)
+    return [small_chart(title, [series], unit=unit, y_text=text) for title, series, unit, text in drawn if series.points]
