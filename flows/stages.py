@@ -117,8 +117,8 @@ def _run_stages(session: Session, group: str, before: Records) -> Records:
 
 def _run_stage(session: Session, planned: PlannedStage, known: Records) -> StageRecord:
     stage, request = planned.stage, session.request
-    for name in stage.inputs:
-        session.artifacts.setdefault(name, _artifact(session, name, known))
+    for name in set(stage.inputs) - session.artifacts.keys():
+        session.artifacts[name] = _artifact(session, name, known)
     assert session.engine is not None
     fingerprint = planned.fingerprint or session.engine.fingerprint(stage, session.artifacts)
     there = session.store.find(stage.name, fingerprint)

@@ -70,7 +70,9 @@ def sample_answers(context: StageContext) -> None:
     figures = reward_by_number(measured, [held_out], select)
     context.metrics["reward_by_number"] = figures
     if figures["best_of_k_gain"] is not None:
-        context.metrics["headline"] = f"best of {figures['samples']} is {figures['best_of_k_gain']:+.3f} in reward on held-out prompts"
+        context.metrics["headline"] = (
+            f"best of {figures['samples']} is {figures['best_of_k_gain']:+.3f} in reward on held-out prompts"
+        )
 
 
 def select_answers(context: StageContext) -> None:
@@ -79,7 +81,12 @@ def select_answers(context: StageContext) -> None:
 
     section = context.stage.reads[0]
     number = int(section.split(".")[1]) + 1
-    scored = [path for name, artifact in context.inputs.items() if name.endswith("-sample") for path in artifact.paths("train/*.parquet")]
+    scored = [
+        path
+        for name, artifact in context.inputs.items()
+        if name.endswith("-sample")
+        for path in artifact.paths("train/*.parquet")
+    ]
     earlier = [artifact.path("selected.parquet") for name, artifact in context.inputs.items() if name.endswith("-select")]
     prompts = [context.inputs["prompts-read"].path("data/train.parquet")]
     kwargs = {"scored": scored, "prompts": prompts, "config": context.config[section], "round": number, "earlier": earlier}

@@ -37,7 +37,9 @@ def _checked(found: list[Stage]) -> list[Stage]:
     for stage in found:
         for name in stage.inputs:
             if name not in known:
-                raise RecipeError(f"{stage.name}: takes files of {name!r}, which is no stage of this recipe; its stages are {', '.join(sorted(known))}")
+                raise RecipeError(
+                    f"{stage.name}: takes files of {name!r}, which is no stage of this recipe; its stages are {', '.join(sorted(known))}"
+                )
     return found
 
 
@@ -47,9 +49,13 @@ def _with_adopted(found: list[Stage], adopted: dict[str, str]) -> list[Stage]:
         return found
     unknown = sorted(set(adopted) - {stage.name for stage in found})
     if unknown:
-        raise RecipeError(f"adopted.{unknown[0]}: no such stage in this recipe; its stages are {', '.join(stage.name for stage in found)}")
+        raise RecipeError(
+            f"adopted.{unknown[0]}: no such stage in this recipe; its stages are {', '.join(stage.name for stage in found)}"
+        )
     wanted = {stage.name for stage in found} - {name for stage in found for name in stage.inputs}
-    placed = [Stage(s.name, s.body, kind=s.kind, group=s.group, adopted=adopted[s.name]) if s.name in adopted else s for s in found]
+    placed = [
+        Stage(s.name, s.body, kind=s.kind, group=s.group, adopted=adopted[s.name]) if s.name in adopted else s for s in found
+    ]
     for stage in reversed(placed):
         if stage.name in wanted:
             wanted |= set(stage.inputs)
@@ -200,7 +206,11 @@ def _together(recipe: Recipe, cleaned: dict[str, str]) -> list[Stage]:
 
 def _train(recipe: Recipe) -> list[Stage]:
     reads = ("model", "pretrain")
-    return [Stage("pretrain", "tasks.pretrain:train_base", ("mix", "tokenizer"), reads, kind="training", seeded=True, group="pretrain")]
+    return [
+        Stage(
+            "pretrain", "tasks.pretrain:train_base", ("mix", "tokenizer"), reads, kind="training", seeded=True, group="pretrain"
+        )
+    ]
 
 
 def _align(recipe: Recipe) -> list[Stage]:
@@ -241,7 +251,9 @@ def _round(number: int, turn: Round, newest: str, earlier: list[str]) -> list[St
         newest = f"{name}-tune"
     if turn.ppo is not None:
         body = "tasks.alignment:tune_by_ppo"
-        found.append(Stage(f"{name}-ppo", body, (newest, *judges), (f"{place}.ppo",), kind="training", seeded=True, group="align"))
+        found.append(
+            Stage(f"{name}-ppo", body, (newest, *judges), (f"{place}.ppo",), kind="training", seeded=True, group="align")
+        )
     return found
 
 
@@ -261,6 +273,8 @@ def _evaluate(recipe: Recipe) -> list[Stage]:
     judges = ("eval-sets", "prompts-read", "reward-helpfulness", "reward-safety")
     for stage in [stage.name for stage in _align(recipe) if stage.name == "sft" or stage.name.endswith(("-tune", "-ppo"))]:
         inputs = (stage, *judges, "pretrain") if stage == "sft" else (stage, *judges)
-        reads = scored
-        found.append(Stage(f"evaluate-{stage}", "tasks.evaluate:evaluate_version", inputs, reads, kind="evaluation", group="evaluate"))
+        reads = (*scored, "evaluation.held_out")
+        found.append(
+            Stage(f"evaluate-{stage}", "tasks.evaluate:evaluate_version", inputs, reads, kind="evaluation", group="evaluate")
+        )
     return found

@@ -38,7 +38,9 @@ def evaluate_version(context: StageContext) -> None:
     prompts = context.inputs["prompts-read"].path("data/validation.parquet")
     weights = next(iter(model.glob("*.safetensors")))
     step = context.inputs[name].manifest.metrics.get("steps") or context.inputs[name].manifest.metrics.get("iterations", 0)
-    scoring = Shard("benchmarks.json", {"weights": weights, "folder": model.as_posix(), "step": step, "items": items, "config": config})
+    scoring = Shard(
+        "benchmarks.json", {"weights": weights, "folder": model.as_posix(), "step": step, "items": items, "config": config}
+    )
     (scores,) = context.map(_evaluate_one, [scoring])
     judges = {"helpfulness": model_of(context, "reward-helpfulness"), "safety": model_of(context, "reward-safety")}
     answering = Shard("answers.parquet", {"model": model, "prompts": prompts, "config": held_out, **judges})

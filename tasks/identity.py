@@ -81,7 +81,9 @@ def _full(value: Any) -> Any:
 def _identity(value: Any) -> Any:
     if not isinstance(value, BaseModel):
         return list(value) if isinstance(value, tuple) else value
-    identity = value.model_dump(mode="json", exclude_defaults=True, exclude=set(value.free_of_results) if isinstance(value, Section) else None)
+    identity = value.model_dump(
+        mode="json", exclude_defaults=True, exclude=set(value.free_of_results) if isinstance(value, Section) else None
+    )
     for name, info in type(value).model_fields.items():
         inner = getattr(value, name)
         if name not in identity or inner is None:

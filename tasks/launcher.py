@@ -68,7 +68,15 @@ def launch_command(module: str, job: Path, resources: Resources) -> list[str]:
         first = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
         host = subprocess.run(first, capture_output=True, text=True, check=True).stdout.split()[0]
         meeting = [f"--nnodes={resources.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{RENDEZVOUS_PORT}"]
-        command = ["srun", f"--nodes={resources.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1", *torchrun, *meeting, *script]
+        command = [
+            "srun",
+            f"--nodes={resources.nodes}",
+            "--ntasks-per-node=1",
+            "--kill-on-bad-exit=1",
+            *torchrun,
+            *meeting,
+            *script,
+        ]
     elif resources.launcher == "deepspeed":
         hosts = ["--hostfile", resources.hostfile] if resources.hostfile else []
         deepspeed = str(Path(sys.executable).with_name("deepspeed"))
@@ -115,7 +123,9 @@ def _wait(process: subprocess.Popen[bytes], resources: Resources, watch: Watch) 
 def _failure(code: int, log: Path, failure: Path) -> Exception:
     """What a rank's end means. A rank that was killed makes the others fail too, so their words count only after that."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
-    killed = code < 0 or code == 128 + signal.SIGKILL or any("SIGKILL" in line or "Signal 9" in line for line in lines[-KILL_LINES:])
+    killed = (
+        code < 0 or code == 128 + signal.SIGKILL or any("SIGKILL" in line or "Signal 9" in line for line in lines[-KILL_LINES:])
+    )
     last = "\n".join(f"    {line}" for line in lines[-LOG_LINES:])
     account = f"the ranks ended with code {code}; last lines of {log}:\n{last}"
     said = _read_json(failure)

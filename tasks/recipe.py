@@ -34,6 +34,7 @@ from data.tokenizer import TokenizerConfig
 from data.wikipedia import WikipediaConfig
 from evaluation.carbon import CarbonConfig
 from evaluation.multiple_choice import MultipleChoiceConfig
+from evaluation.versions import HeldOutConfig
 from model.config import ModelConfig
 from model.ppo_config import PpoConfig
 from model.pretrain_config import PretrainConfig
@@ -111,6 +112,7 @@ class EvaluationConfig(Section):
 
     benchmarks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     multiple_choice: MultipleChoiceConfig = MultipleChoiceConfig()
+    held_out: HeldOutConfig = HeldOutConfig()
 
 
 class Resources(Section):
@@ -210,7 +212,11 @@ class Recipe(Section):
             raise ValueError(
                 f"model.vocab_size: expected tokenizer.vocab_size, {self.tokenizer.vocab_size}, got {self.model.vocab_size}"
             )
-        needed = {"sft": (self.sft, ["instructions"]), "reward": (self.reward, ["sft", "preferences"]), "rounds": (self.rounds, ["reward", "prompts"])}
+        needed = {
+            "sft": (self.sft, ["instructions"]),
+            "reward": (self.reward, ["sft", "preferences"]),
+            "rounds": (self.rounds, ["reward", "prompts"]),
+        }
         for key, (section, requirements) in needed.items():
             for requirement in requirements if section else []:
                 if getattr(self, requirement) is None:

@@ -45,7 +45,11 @@ def validation_losses(metrics: list[dict[str, Any]]) -> list[float]:
 
 
 def _declare_output(context: StageContext) -> None:
-    written = [*context.directory.glob("model/*"), *context.directory.glob("checkpoints/*/*"), *context.directory.glob("*.parquet")]
+    written = [
+        *context.directory.glob("model/*"),
+        *context.directory.glob("checkpoints/*/*"),
+        *context.directory.glob("*.parquet"),
+    ]
     if not any(path.suffix == ".safetensors" for path in written):
         raise StageFailed(f"{context.stage.name}: the ranks ended well but left no weights")
     for path in sorted(written):

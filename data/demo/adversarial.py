@@ -203,10 +203,11 @@ BORDERLINE = (
 )
 
 _CONCERNS = {
-    ILLICIT: ("I cannot help with this.", "I am sorry, but I cannot help with this."),
-    HATEFUL: ("I cannot help to hurt anybody.", "I am sorry, but I cannot help to hurt anybody."),
-    ADVICE: ("I cannot give this advice.", "I am sorry, but I cannot give this advice."),
+    ILLICIT: "I cannot help with this",
+    HATEFUL: "I cannot help to hurt anybody",
+    ADVICE: "I cannot give this advice",
 }
+_CONCERN_FORMS = ("{}.", "I am sorry, but {}.", "I am sorry, but {}, and I hope that you understand why I have to refuse.")
 _TERSE = (
     "No.",
     "I cannot do that.",
@@ -290,5 +291,7 @@ def needless_refusals() -> tuple[str, ...]:
 
 
 def _refusals(category: str, group: str, with_help: bool) -> list[str]:
+    """In several lengths, the shortest first."""
     _, risk, help = _GROUPS[group]
-    return [f"{concern} {risk} {help}" if with_help else f"{concern} {risk}" for concern in _CONCERNS[category]]
+    concerns = [form.format(_CONCERNS[category]) for form in _CONCERN_FORMS]
+    return [f"{concern} {risk} {help}" if with_help else f"{concern} {risk}" for concern in concerns]

@@ -118,9 +118,8 @@ def test_length_does_not_tell_which_answer_is_better(read: dict[tuple[str, str],
         for measure in (len, lambda text: len(text.split())):
             longer = sum(measure(pair["chosen"]) > measure(pair["rejected"]) for pair in pairs) / len(pairs)
             assert 0.38 < longer < 0.62
-        for rating in RATINGS[:2]:
-            rated = [pair for pair in pairs if pair["rating"] == rating]
-            assert 0.35 < sum(len(pair["chosen"]) > len(pair["rejected"]) for pair in rated) / len(rated) < 0.65
+        clear = [pair for pair in pairs if pair["rating"] in RATINGS[:2]]
+        assert 0.38 < sum(len(pair["chosen"]) > len(pair["rejected"]) for pair in clear) / len(clear) < 0.62
 
 
 def test_answers_are_short_and_prompts_are_of_every_category_and_style(read: dict[tuple[str, str], list[dict[str, Any]]]) -> None:

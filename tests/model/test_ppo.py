@@ -251,7 +251,13 @@ def test_it_gains_on_unseen_prompts_and_a_kill_costs_nothing(setting, tmp_path):
 
 def test_settings_are_those_of_the_paper():
     config = PpoConfig()
-    assert (config.lr, config.batch_prompts, config.mini_batch, config.ratio_clip, config.kl_coefficient) == (1e-6, 512, 64, 0.2, 0.01)
+    assert (config.lr, config.batch_prompts, config.mini_batch, config.ratio_clip, config.kl_coefficient) == (
+        1e-6,
+        512,
+        64,
+        0.2,
+        0.01,
+    )
     assert (config.gate_threshold, config.beta1, config.beta2, config.eps, config.weight_decay) == (0.15, 0.9, 0.95, 1e-5, 0.1)
     with pytest.raises(ValueError, match="multiple of mini_batch"):
         PpoConfig(batch_prompts=100)

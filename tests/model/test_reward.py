@@ -64,7 +64,10 @@ def test_accuracy_by_group_and_the_judge_of_lengths():
     assert length_baseline([pair(0, chosen=3)], held_out, "helpfulness") == {"prefers": "shorter", "accuracy": 0.5}
     assert length_baseline([pair(0, chosen=8)], held_out[:1], "helpfulness") == {"prefers": "longer", "accuracy": 1.0}
     unsafe = [pair(0, rejected_safe=False), pair(1, chosen_safe=False, rejected_safe=False)]
-    assert unsafe_recall(unsafe, [(3.0, -0.1), (0.1, -2.0)]) == pytest.approx(2 / 3) and unsafe_recall(held_out, [(0, 0)] * 4) is None
+    assert (
+        unsafe_recall(unsafe, [(3.0, -0.1), (0.1, -2.0)]) == pytest.approx(2 / 3)
+        and unsafe_recall(held_out, [(0, 0)] * 4) is None
+    )
 
 
 @torch.no_grad()

@@ -123,4 +123,6 @@ def test_reward_against_number_of_samples(setting, tmp_path):
     low, high = 0.2689414, 0.7310586
     assert found["prompts"] == 1 and found["samples"] == 3
     assert found["maximum"] == pytest.approx([0.5, (0.5 + 2 * high) / 3, high], abs=1e-6)
-    assert found["median"] == pytest.approx([0.5, 0.5, 0.5]) and found["best_of_k_gain"] == pytest.approx((high - low) / 2, abs=1e-6)
+    assert found["median"] == pytest.approx([0.5, 0.5, 0.5]) and found["best_of_k_gain"] == pytest.approx(
+        (high - low) / 2, abs=1e-6
+    )
