@@ -46,7 +46,7 @@ class HeldOutConfig(Section):
     prompts_per_kind: int = Field(1024, gt=0)  # chosen: at most so many, those with the lowest hashes of their ids
     samples_shown: int = Field(8, ge=0)  # chosen: prompts shown with their answers, of both kinds
     gate_threshold: float = Field(0.15, ge=0, le=1)  # L2 §3.2.3
-    batch_size: int = Field(64, gt=0)  # chosen: answers drawn side by side
+    batch_size: int = Field(128, gt=0)  # chosen: answers drawn side by side
     batch_tokens: int = Field(16384, gt=0)  # chosen: tokens scored side by side
 
 

@@ -1,4 +1,4 @@
-"""`quipu deploy`: work pool, limits, deployments and the watch over dead runs, registered with the server that answers.
+"""`quipu deploy`: work pool, queues with limits, deployments, the watch over dead runs; for the server that answers.
 
 Everything is created or brought up to date, so that it can be called again; schedules stay as the operator set them,
 inactive at first.
@@ -18,7 +18,7 @@ from store.errors import StoreError
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
-LIMITS = {"training": 1}
+QUEUES = {"training": 1}
 SILENCE = timedelta(seconds=10 * HEARTBEAT_SECONDS)
 WATCH = "runs without a heartbeat are crashed"
 
@@ -29,9 +29,15 @@ def deploy_all(store: str) -> Iterator[str]:
     if address is None:
         raise StoreError("no Prefect server answers; start one with `quipu up`, or set PREFECT_API_URL")
     os.environ.update(prefect_settings(store) | {"PREFECT_API_URL": address})
-    yield from _pool()
-    yield from _limits()
-    yield from _watch_over_dead_runs()
+    import httpx
+    from prefect.exceptions import PrefectException
+
+    try:
+        yield from _pool()
+        yield from _queues()
+        yield from _watch_over_dead_runs()
+    except (PrefectException, httpx.HTTPError) as error:
+        raise StoreError(f"{address}: {error}") from error
     prefect_command(["deploy", "--all"], dict(os.environ))
     for name in _deployments():
         yield f"deployment {name}"
@@ -48,13 +54,16 @@ def _pool() -> Iterator[str]:
     yield f"work pool {POOL}"
 
 
-def _limits() -> Iterator[str]:
+def _queues() -> Iterator[str]:
+    """Limits that do not outlive what they count: Prefect's tag and deployment limits hold a dead run's slot for minutes."""
     from prefect import get_client
+    from prefect.exceptions import ObjectAlreadyExists
 
     with get_client(sync_client=True) as client:
-        for tag, limit in LIMITS.items():
-            client.create_concurrency_limit(tag, limit)
-            yield f"at most {limit} task with tag {tag!r} at a time"
+        for queue, limit in QUEUES.items():
+            with suppress(ObjectAlreadyExists):
+                client.create_work_queue(queue, concurrency_limit=limit, work_pool_name=POOL)
+            yield f"work queue {queue}: {limit} flow run at a time"
 
 
 def _watch_over_dead_runs() -> Iterator[str]:

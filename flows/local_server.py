@@ -15,18 +15,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flows.bridge import SERVER_RECORD, answers, prefect_home, prefect_settings
 from store.errors import StoreError
-from store.process import is_alive, process_start_time
+from store.process import children, is_alive, process_start_time
 
 ROOT = Path(__file__).resolve().parent.parent
 POOL, POOL_TYPE = "cpu", "process"
 WORKER = ("worker", "start", "--name", "quipu", "--limit", "2")
-START_SECONDS, STOP_SECONDS = 120.0, 15.0
+START_SECONDS, SAVE_SECONDS, STOP_SECONDS = 120.0, 120.0, 15.0
 LOOPBACK = "127.0.0.1"
+Identity = tuple[int, int | None]  # pid and start time
 # What a server needs only for its dashboard, its automations and for telling others about itself.
 FOR_ONE_RUN = {
     "PREFECT_UI_ENABLED": "false",
@@ -43,31 +45,34 @@ def start(store: str, port: int) -> str:
     home = prefect_home(store)
     home.mkdir(parents=True, exist_ok=True)
     record = _read(home)
-    if record and answers(record["api"]) and all(is_alive(pid, began) for pid, began in record["processes"]):
+    if record and answers(record["api"]) and all(is_alive(*process) for process in _processes(record)):
         return f"already up: dashboard at {record['dashboard']}"
     if record:
-        _end(record)
+        _end(_processes(record))
     dashboard = f"http://{LOOPBACK}:{port}"
     api = f"{dashboard}/api"
     _require_free(port, api)
     environment = os.environ | prefect_settings(store) | {"PREFECT_API_URL": api, "PREFECT_SERVER_UI_API_URL": api}
     server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], home / "server.log", environment)
     _await(server, lambda: answers(api), home / "server.log")
-    _write(home, {"api": api, "dashboard": dashboard, "processes": _identities(server)})
+    record = {"api": api, "dashboard": dashboard, "server": _identity(server)}
+    _write(home, record)
     said_before = (home / "worker.log").stat().st_size if (home / "worker.log").exists() else 0
     worker = _spawn([*WORKER, "--pool", POOL, "--type", POOL_TYPE], home / "worker.log", environment)
-    _write(home, {"api": api, "dashboard": dashboard, "processes": _identities(worker, server)})
+    _write(home, record | {"worker": _identity(worker)})
     _await(worker, lambda: b" started!" in (home / "worker.log").read_bytes()[said_before:], home / "worker.log")
     return f"dashboard at {dashboard}\nworker for pool {POOL!r} is up; logs in {home}\nnext: quipu deploy"
 
 
 def stop(store: str) -> str:
-    """Stop what `start` started: the worker and what it runs, then the server."""
+    """Stop what `start` started: the flow runs of the worker, which save first, then worker and server."""
     home = prefect_home(store)
     record = _read(home)
     if record is None:
         return "nothing is up"
-    _end(record)
+    if "worker" in record and is_alive(*record["worker"]):  # asked to end, a worker kills its flow runs at once
+        _ask_to_stop(children(record["worker"][0]))
+    _end(_processes(record))
     (home / SERVER_RECORD).unlink(missing_ok=True)
     return "server and worker are down"
 
@@ -86,7 +91,7 @@ def serve_this_run(store: str) -> tuple[str, Callable[[], None]]:
     environment = os.environ | prefect_settings(store) | FOR_ONE_RUN | {"PREFECT_API_URL": api}
     guard = (sys.executable, "-S", str(ROOT / "tasks" / "guard.py"))
     server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], home / "server.log", environment, guard)
-    atexit.register(_end, {"processes": _identities(server)})
+    atexit.register(_end, [_identity(server)])
 
     def ready() -> None:
         _await(server, lambda: answers(api), home / "server.log")
@@ -126,9 +131,9 @@ def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Pat
                 return
             time.sleep(0.1)
     except BaseException:
-        _end({"processes": _identities(process)})
+        _end([_identity(process)])
         raise
-    _end({"processes": _identities(process)})
+    _end([_identity(process)])
     last = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
     raise StoreError(f"Prefect's {log.stem} did not come up; last lines of {log}:\n{last}")
 
@@ -152,13 +157,28 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _identities(*processes: subprocess.Popen[bytes]) -> list[list[int | None]]:
-    return [[process.pid, process_start_time(process.pid)] for process in processes]
+def _ask_to_stop(flow_runs: list[int]) -> None:
+    """SIGTERM: ranks save, the dashboard says Cancelled."""
+    began = {pid: process_start_time(pid) for pid in flow_runs}
+    for pid in began:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + SAVE_SECONDS
+    while any(is_alive(pid, start) for pid, start in began.items()) and time.monotonic() < until:
+        time.sleep(0.1)
 
 
-def _end(record: dict[str, Any]) -> None:
+def _identity(process: subprocess.Popen[bytes]) -> Identity:
+    return process.pid, process_start_time(process.pid)
+
+
+def _processes(record: dict[str, Any]) -> list[Identity]:
+    return [record[name] for name in ("worker", "server") if name in record]
+
+
+def _end(processes: list[Identity]) -> None:
     """SIGTERM to each process group that is still ours, one after the other, SIGKILL to what stays."""
-    for pid, began in record["processes"]:
+    for pid, began in processes:
         for sign, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
             if began is None or not is_alive(pid, began):
                 break

@@ -130,15 +130,19 @@ def _choose(logits: Tensor, sampling: Sampling, generators: list[torch.Generator
         chosen = logits.argmax(dim=-1)
         return chosen, F.log_softmax(logits, dim=-1).gather(1, chosen[:, None])[:, 0]
     likelihood = F.log_softmax(logits / sampling.temperature, dim=-1)
-    ordered, ids = likelihood.exp().double().sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(dim=-1) - ordered
-    ordered = ordered.masked_fill(before >= sampling.top_p, 0.0)  # the token that crosses top_p stays
-    if sampling.top_k:
-        ordered[:, sampling.top_k :] = 0.0
-    cumulative = ordered.cumsum(dim=-1)
+    probabilities, ids = likelihood.exp().double(), None
+    if sampling.top_p < 1 or sampling.top_k:
+        probabilities, ids = probabilities.sort(dim=-1, descending=True, stable=True)
+        before = probabilities.cumsum(dim=-1) - probabilities
+        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)  # the token that crosses top_p stays
+        if sampling.top_k:
+            probabilities[:, sampling.top_k :] = 0.0
+    cumulative = probabilities.cumsum(dim=-1)
     draws = torch.stack([torch.rand((), generator=generator, dtype=torch.float64) for generator in generators]).to(logits.device)
     reached = (cumulative <= draws[:, None] * cumulative[:, -1:]).sum(dim=-1, keepdim=True)
-    chosen = ids.gather(1, reached.clamp(max=logits.shape[-1] - 1))
+    chosen = reached.clamp(max=logits.shape[-1] - 1)
+    if ids is not None:
+        chosen = ids.gather(1, chosen)
     return chosen[:, 0], likelihood.gather(1, chosen)[:, 0]
 
 

@@ -27,7 +27,7 @@ from model.ppo_judge import Judge
 from model.ppo_policy import Policy
 from model.reward_model import RewardModel, load_reward_config
 from model.run_log import RunLog
-from model.sampling import Prompt, encode_prompts
+from model.sampling import Prompt, encode_prompts, longest_prompt
 from model.sft_packing import shuffled
 from model.stop import StopRequest
 from model.tuning import (
@@ -72,6 +72,8 @@ def train(job: PpoJob, log: RunLog, stop: StopRequest) -> bool:
     run = Run(job)
     engines = Together(policy=run.actors.policy, critic=run.actors.critic)
     identity = identity_of("ppo", job.ppo, seed=job.seed, prompts=run.digest)
+    if job.ppo.patience is not None:
+        identity["ppo.validate_every"] = job.ppo.validate_every  # each check may be the last
     fresh = {"step": 0, "best": None, "best_step": 0, "checked": 0, "checks_since": 0, "identity": identity}
     state = resume(engines, job.checkpoints) or fresh
     check_same_run(state, identity)
@@ -117,6 +119,7 @@ class Run:
         self.job, self.config = job, job.ppo
         self.device = prepare_process(job, self.config)
         self.shape, self.tokenizer = load_config(job.policy), open_tokenizer(job, job.policy)
+        self.too_long = 0
         self.prompts, self.held_out = self._prompts(job.prompts), self._prompts(job.validation)[: self.config.validate_prompts]
         self.digest = hashlib.sha256(repr([prompt.ids for prompt in self.prompts]).encode()).hexdigest()[:16]
         if (job.helpfulness / TOKENIZER).read_bytes() != self.tokenizer.path.read_bytes():
@@ -152,6 +155,8 @@ class Run:
 
     def before(self, log: RunLog) -> None:
         """How the model does before PPO; kept beside the checkpoints for the end."""
+        counts = {"prompts": len(self.prompts), "held_out": len(self.held_out), "too_long": self.too_long}
+        log.write({"kind": "data", "step": 0, **counts})
         rows = self._sampled(self.actors.reference, self.reported)
         if dist.get_rank() == 0:
             write_atomic(self.job.checkpoints / BEFORE, _encode(rows))
@@ -217,9 +222,11 @@ class Run:
 
     def _prompts(self, path: Path) -> list[Prompt]:
         rows = list(read_rows([path], ["id", "messages", "kind"]))
-        found = encode_prompts(rows, self.tokenizer, self.shape.context_length - 1, path)
+        longest = longest_prompt(self.shape.context_length, self.config.max_new_tokens)
+        found = encode_prompts(rows, self.tokenizer, longest, path)
+        self.too_long += len(rows) - len(found)
         if not found:
-            raise TuningRefused(f"{path}: no prompt fits into the context of {self.shape.context_length} tokens")
+            raise TuningRefused(f"{path}: no prompt has at most {longest} tokens, which leaves room for an answer")
         return found
 
 

@@ -64,7 +64,7 @@ def sample_block(
     torch.set_num_threads(1)
     network, tokenizer = load_model(model), Tokenizer.load(model / TOKENIZER)
     rows = list(islice(read_rows([prompts], ["id", "messages", "kind"]), start, stop))
-    fitting = encode_prompts(rows, tokenizer, network.config.context_length - 1, prompts)
+    fitting = encode_prompts(rows, tokenizer, longest_prompt(network.config.context_length, config.max_new_tokens), prompts)
     sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p)
     named = [(prompt, number) for prompt in fitting for number in range(config.samples)]
     drawn = answers(network, tokenizer, [prompt for prompt, _ in named], sampling, [
@@ -112,6 +112,11 @@ def encode_prompts(rows: Sequence[dict[str, Any]], tokenizer: Tokenizer, longest
         if len(ids) <= longest:
             found.append(Prompt(row["id"], row["messages"], row["kind"], ids))
     return found
+
+
+def longest_prompt(context: int, max_new_tokens: int) -> int:
+    """Tokens of a prompt that leaves room for the answer, or for half a context where answers may be longer."""
+    return context - min(max_new_tokens, context // 2)
 
 
 def answers(

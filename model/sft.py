@@ -17,6 +17,7 @@ from torch import Tensor
 from model.checkpoint import CheckpointMismatch, resume
 from model.checkpoint_format import load_config, read_tensors, save_weights
 from model.loop import Batch, train_loop
+from model.loss import IGNORED
 from model.run_log import RunLog
 from model.sft_config import SftJob
 from model.sft_packing import BLANK, Dialogue, digest_of, pack_dialogues, read_dialogues, shuffled, tokens_and_labels
@@ -55,7 +56,7 @@ def train(job: SftJob, log: RunLog, stop: StopRequest) -> bool:
     accumulation = accumulation_steps(share_of("sft.batch_rows", config.batch_rows), config.micro_batch_rows)
     objective = Answers(dialogues, held_out, job, model.context_length, accumulation, device)
     engine = start_engine(
-        partial(Transformer, model), read_tensors(job.base), engine_settings(config, config.lr, accumulation), config, device
+        partial(Answerer, model), read_tensors(job.base), engine_settings(config, config.lr, accumulation), config, device
     )
     identity = identity_of("sft", config, seed=job.seed, data=digest_of(dialogues), steps=objective.steps)
     state = resume(engine, job.checkpoints) or {"step": 0, "tokens_seen": 0, "batch_digest": None, "identity": identity}
@@ -71,6 +72,15 @@ def train(job: SftJob, log: RunLog, stop: StopRequest) -> bool:
     if finished:
         publish(engine, job.output / "model", lambda weights, folder: save_weights(weights, model, folder, tokenizer.path))
     return finished
+
+
+class Answerer(Transformer):
+    """A transformer whose forward pass is the loss of the labelled tokens; logits of the others are never made."""
+
+    def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        """Summed loss, fp32, nats; `labels` (batch, time) are IGNORED where no loss is taken."""
+        labelled = labels != IGNORED
+        return self.output(self.hidden(tokens)[labelled], labels[labelled])
 
 
 class Answers:

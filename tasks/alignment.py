@@ -124,7 +124,8 @@ def tune_by_ppo(context: StageContext) -> None:
         after=gain["after"],
         prompts=gain["prompts"],
         iterations=max((row["step"] for row in metrics if row.get("kind") == "iteration"), default=0),
-        headline=f"held-out reward {gain['before']:.3f} → {gain['after']:.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}), KL {gain['kl']:.2f}",
+        headline=f"held-out reward {gain['before']:.3f} → {gain['after']:.3f} "
+        f"({gain['low']:+.3f} to {gain['high']:+.3f}), KL {gain['kl']:.2f}",
     )
 
 
@@ -173,8 +174,8 @@ def _train_reward(context: StageContext, kind: str) -> None:
     own, length = last["accuracy"][kind], last["length_baseline"]["accuracy"]
     if own < 0.5 + CHANCE_MARGIN:
         raise StageFailed(
-            f"{context.stage.name}: accuracy on held-out comparisons is {own:.3f}, a coin's: the reward model has learnt nothing, "
-            f"so the round stops here. Raise reward.{kind}.lr or epochs, or look at the comparisons: quipu show preferences-read"
+            f"{context.stage.name}: accuracy on held-out comparisons is {own:.3f}, a coin's: the reward model has "
+            f"learnt nothing, so the round stops here. Raise reward.{kind}.lr or epochs, or look at the comparisons: quipu show preferences-read"
         )
     context.metrics.update({key: last[key] for key in ("accuracy", "length_baseline", "unsafe_recall")})
     context.metrics.update(own_accuracy=own, length_accuracy=length)

@@ -38,7 +38,8 @@ def _checked(found: list[Stage]) -> list[Stage]:
         for name in stage.inputs:
             if name not in known:
                 raise RecipeError(
-                    f"{stage.name}: takes files of {name!r}, which is no stage of this recipe; its stages are {', '.join(sorted(known))}"
+                    f"{stage.name}: takes files of {name!r}, which is no stage of this recipe; "
+                    f"its stages are {', '.join(sorted(known))}"
                 )
     return found
 
@@ -266,13 +267,15 @@ def _evaluate(recipe: Recipe) -> list[Stage]:
     found: list[Stage] = []
     scored = ("evaluation.multiple_choice",)
     if recipe.evaluation.benchmarks:
-        body, inputs = "tasks.evaluate:evaluate_checkpoints", ("pretrain", "eval-sets")
-        found.append(Stage("evaluate-pretrain", body, inputs, scored, kind="evaluation", group="evaluate"))
+        body, base = "tasks.evaluate:evaluate_checkpoints", ("pretrain", "eval-sets")
+        found.append(Stage("evaluate-pretrain", body, base, scored, kind="evaluation", group="evaluate"))
     if recipe.reward is None or not recipe.evaluation.benchmarks:
         return found
     judges = ("eval-sets", "prompts-read", "reward-helpfulness", "reward-safety")
     for stage in [stage.name for stage in _align(recipe) if stage.name == "sft" or stage.name.endswith(("-tune", "-ppo"))]:
-        inputs = (stage, *judges, "pretrain") if stage == "sft" else (stage, *judges)
+        inputs: tuple[str, ...] = (stage, *judges)
+        if stage == "sft":
+            inputs += ("pretrain",)
         reads = (*scored, "evaluation.held_out")
         found.append(
             Stage(f"evaluate-{stage}", "tasks.evaluate:evaluate_version", inputs, reads, kind="evaluation", group="evaluate")

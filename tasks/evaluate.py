@@ -71,7 +71,8 @@ def _evaluate_one(output: Path, weights: Path, folder: str, step: int, items: Pa
     tasks = {}
     for name, rows in sorted(by_benchmark.items()):
         examples = askable(row for row in rows if row["split"] == "dev")
-        questions = askable(row for row in rows if row["split"] != "dev")
+        asked = [row for row in rows if row["split"] == "test"] or [row for row in rows if row["split"] != "dev"]
+        questions = askable(asked)
         if questions:
             tasks[name] = evaluate(model, questions, config, examples).to_json()
     record = {"step": step, "tasks": tasks}

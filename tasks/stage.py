@@ -23,7 +23,8 @@ class Stage:
 
     `body` is `module:function`, called as `function(context)`. `reads` are the dotted sub-trees of the recipe that
     the body may see; `inputs` the stages whose artifacts it takes. `raw` names the source whose raw files it reads.
-    `tuning` stages train on `resources.tuning_ranks`. `adopted` is the fingerprint of the artifact from outside that stands in its place.
+    `tuning` stages train on `resources.tuning_ranks`. `adopted` is the fingerprint of the artifact from outside that
+    stands in its place.
     `kind`: the code of data stages is part of their fingerprint, that of the others is only recorded.
     """
 

@@ -191,7 +191,7 @@ def _answer(talk: Talk, text: str, terminal: bool) -> None:
         return
     if reply.left_out:
         turns = "the oldest turn" if reply.left_out == 1 else f"the {reply.left_out} oldest turns"
-        _note(f"{turns} no longer fit into the context and were left out")
+        _note(f"the context is full: the model no longer sees {turns}")
     stopped = False
     try:
         for piece in reply:

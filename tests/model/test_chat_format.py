@@ -1,5 +1,7 @@
 """The chat format against the behaviour of the released `chat_completion`, written out on SentencePiece itself."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def released(path, dialog):
     for prompt, answer in zip(dialog[::2], dialog[1::2]):
         text = f"[INST] {prompt['content'].strip()} [/INST] {answer['content'].strip()} "
         ids += [model.bos_id(), *model.encode(text), model.eos_id()]
-    return ids + [model.bos_id(), *model.encode(f"[INST] {dialog[-1]['content'].strip()} [/INST]")]
+    return [*ids, model.bos_id(), *model.encode(f"[INST] {dialog[-1]['content'].strip()} [/INST]")]
 
 
 def dialogue(texts, system):
@@ -57,7 +59,7 @@ def test_a_dialogue_is_its_turns_and_the_answers_are_marked(tokenizer, texts, sy
     assert ids[: len(prompt)] == prompt and is_answer[len(prompt) :] == [True] * (len(ids) - len(prompt))
     starts = [at for at, id in enumerate(ids) if id == tokenizer.bos_id] + [len(ids)]
     assert len(starts) == len(texts) // 2 + 1
-    for turn, (start, end) in enumerate(zip(starts, starts[1:])):
+    for turn, (start, end) in enumerate(itertools.pairwise(starts)):
         said = [id for id, marked in zip(ids[start:end], is_answer[start:end]) if marked]
         first = is_answer[start:end].index(True)
         assert all(is_answer[start + first : end]) and said[-1] == tokenizer.eos_id
