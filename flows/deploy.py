@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 QUEUES = {"training": 1}
-SILENCE = timedelta(seconds=10 * HEARTBEAT_SECONDS)
+SILENCE = timedelta(seconds=5 * HEARTBEAT_SECONDS)
 WATCH = "runs without a heartbeat are crashed"
 
 

@@ -190,6 +190,8 @@ def _sample(context: StageContext, prompts: Path, side: str, config: Any, *, kee
 
     newest = next(name for name in context.inputs if name == "sft" or name.endswith(("-tune", "-ppo")))
     count = pq.read_metadata(str(prompts)).num_rows
+    if config.max_prompts is not None:
+        count = min(count, config.max_prompts)
     model = model_of(context, newest)
     blocks = [(start, min(start + config.block_prompts, count)) for start in range(0, count, config.block_prompts)]
     common = {"prompts": prompts, "config": config}

@@ -126,7 +126,7 @@ class Resources(Section):
     hostfile: str | None = None
     threads_per_rank: int = Field(default=1, ge=1)
     tuning_ranks: int | None = Field(default=None, ge=1)  # of SFT and reward models, which are small; null is `ranks`
-    tuning_threads_per_rank: int | None = Field(default=None, ge=1)
+    tuning_threads_per_rank: int | None = Field(default=None, ge=1)  # of these ranks; null is `threads_per_rank`
     grace_seconds: float = Field(default=60.0, gt=0)
     stall_minutes: float = Field(default=30.0, gt=0)
     min_free_gib: float = Field(default=1.0, ge=0)

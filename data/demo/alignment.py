@@ -21,7 +21,7 @@ FULL_SIZE = 20  # megabytes of corpora at which the numbers below hold; all chos
 FURTHER_FUNCTIONS = 320  # besides those that every source tells about
 INSTRUCTIONS = {"train": 2800, "validation": 280}
 PREFERENCES = {"train": 2400, "validation": 400}  # of each kind
-PROMPTS = {"train": 320, "validation": 120}  # of each kind
+PROMPTS = {"train": 800, "validation": 240}  # of each kind
 BATCHES = ("2023-W14", "2023-W15", "2023-W16", "2023-W17", "2023-W18")
 # Of the pairs on unsafe requests, by safety (L2 §3.2.1), and those where a rater preferred the unsafe answer, which are dropped.
 SAFETY_BINS = {"chosen safe, other not": 0.18, "both safe": 0.47, "both unsafe": 0.35}

@@ -23,8 +23,12 @@ def write(folder: Path, material: Material) -> dict[str, int]:
     dev = min(config.dev_questions, max(4, len(known) // 10))
     splits = ["dev"] * dev + [("validation", "test")[index % 2] for index in range(len(known) - dev)]
     questions, openings = [], []
+    side = {doc.qualified: split for split, doc in zip(splits, known, strict=True)}
     for split, doc in zip(splits, known, strict=True):
-        others = [other for other in material.known if other.package == doc.package and other is not doc]
+        others = [other for other in known if other.package == doc.package and other is not doc]
+        # wrong answers of the same split: a model tuned on the other splits must not know them better than the right one
+        alike = [other for other in others if side[other.qualified] == split]
+        others = alike if len(alike) >= CHOICES - 1 else others
         if len(others) >= CHOICES - 1:
             item = _item(doc, others, split, random)
             questions.append(item | {"id": f"functions-{doc.qualified}", "question": f"What does {doc.qualified} do?"})
