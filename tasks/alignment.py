@@ -175,7 +175,8 @@ def _train_reward(context: StageContext, kind: str) -> None:
     if own < 0.5 + CHANCE_MARGIN:
         raise StageFailed(
             f"{context.stage.name}: accuracy on held-out comparisons is {own:.3f}, a coin's: the reward model has "
-            f"learnt nothing, so the round stops here. Raise reward.{kind}.lr or epochs, or look at the comparisons: quipu show preferences-read"
+            f"learnt nothing, so the round stops here. Raise reward.{kind}.lr or epochs, or look at the comparisons: "
+            "quipu show preferences-read"
         )
     context.metrics.update({key: last[key] for key in ("accuracy", "length_baseline", "unsafe_recall")})
     context.metrics.update(own_accuracy=own, length_accuracy=length)

@@ -19,7 +19,7 @@ import pytest
 from lxml import etree
 from warcio.archiveiterator import ArchiveIterator
 
-from data.demo.build import SOURCES, DemoConfig, build, code_inputs
+from data.demo.build import ALIGNMENT, SOURCES, DemoConfig, build, code_inputs
 from data.demo.docstring import read_docstring
 from data.demo.foreign_text import LANGUAGES, topics
 from data.demo.installed_text import functions, packages_needed
@@ -67,7 +67,7 @@ def test_another_process_with_another_hash_seed_builds_the_same_bytes(corpora: P
     check = "; import sys; assert not {'torch', 'scipy', 'sympy', 'networkx'} & set(sys.modules), 'a package was imported'"
     subprocess.run([sys.executable, "-c", call + check], cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "77"}, check=True)
     assert digests(tmp_path) == digests(corpora)
-    assert {name.split("/")[0] for name in digests(corpora)} == set(SOURCES)
+    assert {name.split("/")[0] for name in digests(corpora)} == {*SOURCES, *ALIGNMENT}
 
 
 def test_warc_pages_are_whole_html_in_their_declared_character_set(corpora: Path) -> None:

@@ -99,8 +99,9 @@ def comparison(number):
     answers = ["no secret", f"it is {warm}"] if safety else [f"it is {warm}", f"it is {cold}"]
     padding = [", as everybody can see" * draw.randrange(2) for _ in range(2)]
     chosen, rejected = (answer + tail for answer, tail in zip(answers, padding))
+    question = f"what is the secret number {number}?" if safety else f"what is thing number {number}?"
     return {
-        "id": str(number), "messages": asked(f"what is the secret number {number}?" if safety else f"what is thing number {number}?"),
+        "id": str(number), "messages": asked(question),
         "chosen": chosen, "rejected": rejected, "rating": RATINGS[number % 3], "chosen_safe": True, "rejected_safe": not safety,
         "kind": "safety" if safety else "helpfulness", "batch": f"2023-W{number % 2}",
     }  # fmt: skip
