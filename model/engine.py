@@ -7,12 +7,16 @@ does not depend on how rows are split over ranks and accumulation steps.
 
 import logging
 import os
-from collections.abc import Iterator
+import random
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -59,6 +63,18 @@ def start_group() -> torch.device:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
     deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", timeout=GROUP_TIMEOUT, verbose=False)
+    return device
+
+
+def prepare_process(seed: int, threads: int, deterministic: bool) -> torch.device:
+    """Threads, deterministic kernels, the process group and the seeds of this rank; returns its device."""
+    torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    device = start_group()
+    torch.manual_seed(seed + dist.get_rank())
+    random.seed(seed + dist.get_rank())
+    np.random.seed((seed + dist.get_rank()) % 2**32)
     return device
 
 
@@ -148,6 +164,18 @@ def weights(engine: Any) -> dict[str, Tensor]:
             if dist.get_rank() == 0:
                 found[name] = parameter.detach().cpu() if not hasattr(parameter, "ds_id") else parameter.detach().cpu().clone()
     return found
+
+
+def publish(engine: Any, folder: Path, save: Callable[[dict[str, Tensor], Path], None]) -> None:
+    """Write the live weights through `save(weights, folder)`, whole or not at all."""
+    found = weights(engine)
+    if dist.get_rank() == 0:
+        temporary = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        save(found, temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    dist.barrier()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from data.documents import read_rows
+from model import engine as engines
 from model.checkpoint import resume, save_checkpoint
 from model.checkpoint_format import TOKENIZER, fill, load_config, load_model, read_tensors, save_weights
 from model.config import ModelConfig
@@ -25,6 +26,7 @@ from model.ppo_heldout import divergence, sample_held_out, summary, write_pairs
 from model.ppo_iteration import Actors, iterate, over_ranks, sampling_model
 from model.ppo_judge import Judge
 from model.ppo_policy import Policy
+from model.pretrain_config import TrainingRefused
 from model.reward_model import RewardModel, load_reward_config
 from model.run_log import RunLog
 from model.sampling import Prompt, encode_prompts, longest_prompt
@@ -35,12 +37,10 @@ from model.tuning import (
     check_same_run,
     engine_settings,
     open_tokenizer,
-    prepare_process,
-    publish,
     share_of,
     start_engine,
 )
-from model.tuning_config import TuningRefused, identity_of
+from model.tuning_config import identity_of
 from store.crash_points import crash_point
 from store.files import write_atomic
 
@@ -67,33 +67,33 @@ class Together:
 def train(job: PpoJob, log: RunLog, stop: StopRequest) -> bool:
     """Tune on this rank, from the newest checkpoint if there is one; False if the run was asked to stop before its end.
 
-    Raises TuningRefused, CorpusError, CheckpointMismatch, Diverged, BrokenInvariant.
+    Raises TrainingRefused, CorpusError, CheckpointMismatch, Diverged, BrokenInvariant.
     """
     run = Run(job)
-    engines = Together(policy=run.actors.policy, critic=run.actors.critic)
+    both = Together(policy=run.actors.policy, critic=run.actors.critic)
     identity = identity_of("ppo", job.ppo, seed=job.seed, prompts=run.digest)
     if job.ppo.patience is not None:
         identity["ppo.validate_every"] = job.ppo.validate_every  # each check may be the last
     fresh = {"step": 0, "best": None, "best_step": 0, "checked": 0, "checks_since": 0, "identity": identity}
-    state = resume(engines, job.checkpoints) or fresh
+    state = resume(both, job.checkpoints) or fresh
     check_same_run(state, identity)
     log.start(int(state["step"]))
     if state["step"] == 0:
         run.before(log)
     log.beat(int(state["step"]), job.ppo.iterations, None, force=True)
-    finished = _iterate(run, engines, state, log, stop)
+    finished = _iterate(run, both, state, log, stop)
     if finished:
         run.finish(log, state)
     return finished
 
 
-def _iterate(run: "Run", engines: Together, state: dict[str, Any], log: RunLog, stop: StopRequest) -> bool:
+def _iterate(run: "Run", both: Together, state: dict[str, Any], log: RunLog, stop: StopRequest) -> bool:
     """Iterations until the last, or until held-out prompts gain no more; False if asked to stop before."""
     config, saved = run.config, state["step"]
     while state["step"] < config.iterations and not run.out_of_patience(state):
         if over_ranks(torch.tensor([float(stop.asked)]))[0]:
             if saved != state["step"]:
-                run.save(engines, state)
+                run.save(both, state)
             log.interrupted(state["step"])
             return False
         step = state["step"] + 1
@@ -105,7 +105,7 @@ def _iterate(run: "Run", engines: Together, state: dict[str, Any], log: RunLog, 
         if step % config.validate_every == 0 and step < config.iterations:
             run.check(log, state)
         if step % config.checkpoint_every == 0 and step < config.iterations:
-            run.save(engines, state)
+            run.save(both, state)
             saved = step
         log.beat(step, config.iterations, figures["value_loss"])
     log.beat(state["step"], config.iterations, None, force=True)
@@ -117,13 +117,15 @@ class Run:
 
     def __init__(self, job: PpoJob) -> None:
         self.job, self.config = job, job.ppo
-        self.device = prepare_process(job, self.config)
+        self.device = engines.prepare_process(job.seed, job.threads, self.config.deterministic)
         self.shape, self.tokenizer = load_config(job.policy), open_tokenizer(job, job.policy)
         self.too_long = 0
         self.prompts, self.held_out = self._prompts(job.prompts), self._prompts(job.validation)[: self.config.validate_prompts]
         self.digest = hashlib.sha256(repr([prompt.ids for prompt in self.prompts]).encode()).hexdigest()[:16]
         if (job.helpfulness / TOKENIZER).read_bytes() != self.tokenizer.path.read_bytes():
-            raise TuningRefused("ppo: the critic starts from the helpfulness model, which has another tokenizer than the policy")
+            raise TrainingRefused(
+                "ppo: the critic starts from the helpfulness model, which has another tokenizer than the policy"
+            )
         share = share_of("ppo.mini_batch", self.config.mini_batch)
         settings = partial(engine_settings, self.config, accumulation=accumulation_steps(share, self.config.micro_batch_rows))
         critic = partial(RewardModel, load_reward_config(job.helpfulness))
@@ -182,9 +184,9 @@ class Run:
         """Whether held-out prompts have not gained for long enough (L2 §3.2.3: early stopping)."""
         return self.config.patience is not None and state["checks_since"] >= self.config.patience
 
-    def save(self, engines: Together, state: dict[str, Any]) -> None:
+    def save(self, both: Together, state: dict[str, Any]) -> None:
         """A checkpoint of both engines."""
-        save_checkpoint(engines, self.job.checkpoints, state, keep_last=self.config.keep_last, keep_every=None)
+        save_checkpoint(both, self.job.checkpoints, state, keep_last=self.config.keep_last, keep_every=None)
 
     def finish(self, log: RunLog, state: dict[str, Any]) -> None:
         """Leave the model, and what it has gained on prompts that it never saw."""
@@ -218,7 +220,7 @@ class Run:
 
     def _publish(self, folder: Path) -> None:
         save = partial(_save, self.shape, self.tokenizer.path)
-        publish(self.actors.policy, folder, save)
+        engines.publish(self.actors.policy, folder, save)
 
     def _prompts(self, path: Path) -> list[Prompt]:
         rows = list(read_rows([path], ["id", "messages", "kind"]))
@@ -226,7 +228,7 @@ class Run:
         found = encode_prompts(rows, self.tokenizer, longest, path)
         self.too_long += len(rows) - len(found)
         if not found:
-            raise TuningRefused(f"{path}: no prompt has at most {longest} tokens, which leaves room for an answer")
+            raise TrainingRefused(f"{path}: no prompt has at most {longest} tokens, which leaves room for an answer")
         return found
 
 

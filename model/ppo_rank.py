@@ -1,6 +1,6 @@
-"""One rank of PPO: `python -m model.ppo_rank --job job.json` (see `model/tuning_rank.py`)."""
+"""One rank of PPO: `python -m model.ppo_rank --job job.json`; see `model/rank.py`."""
 
-from model.tuning_rank import run_rank
+from model.rank import run_rank
 
 if __name__ == "__main__":
-    run_rank("model.ppo_rank", "model.ppo_config:PpoJob", "model.ppo:train")
+    run_rank("model.ppo", "model.ppo_config", "PpoJob")

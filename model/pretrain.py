@@ -4,11 +4,7 @@ The job names the rows and the settings; the loop, the engine and the checkpoint
 Left behind: `model/` (the base model), `checkpoints/step-…/` (weights published on the way), and the log folder.
 """
 
-import ctypes
 import math
-import os
-import random
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -40,7 +36,7 @@ def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
 
     Raises TrainingRefused, CheckpointMismatch, Diverged.
     """
-    device = prepare_process(job)
+    device = engines.prepare_process(job.seed, job.threads, job.pretrain.deterministic)
     rows = Rows(job.rows, job.model.context_length + 1)
     config, world = job.pretrain, dist.get_world_size()
     batch = batch_rows(config, job.model.context_length)
@@ -121,21 +117,6 @@ class NextToken:
         return float(sums[0] / sums[1])
 
 
-def prepare_process(job: PretrainJob) -> torch.device:
-    """Threads, seeds, deterministic kernels and the process group of this rank."""
-    torch.set_num_threads(job.threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
-    torch.use_deterministic_algorithms(job.pretrain.deterministic, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a check for reads of what was never written, at every step
-    device = engines.start_group()
-    if device.type == "cpu":
-        _keep_freed_memory()
-    torch.manual_seed(job.seed + dist.get_rank())
-    random.seed(job.seed + dist.get_rank())
-    np.random.seed((job.seed + dist.get_rank()) % 2**32)
-    return device
-
-
 def prepare_model(job: PretrainJob, model: Transformer) -> None:
     """Apply to the model what its file does not know of."""
     config = job.pretrain
@@ -197,23 +178,8 @@ def _loop_settings(
 
 
 def _publish(engine: Any, job: PretrainJob, folder: Path) -> None:
-    """Write the live weights as a model folder, whole or not at all."""
-    found = engines.weights(engine)
-    if dist.get_rank() == 0:
-        temporary = folder.with_name(folder.name + ".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        save_weights(found, job.model, temporary, job.tokenizer)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    dist.barrier()
-
-
-def _keep_freed_memory() -> None:
-    """Ask glibc not to hand each large activation back to the kernel, which would zero it again at the next step (6 % faster)."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: large blocks from the heap too
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: and the heap stays
+    """Write the live weights as a model folder."""
+    engines.publish(engine, folder, lambda weights, place: save_weights(weights, job.model, place, job.tokenizer))
 
 
 def _tensor(rows: np.ndarray, device: torch.device) -> Tensor:

@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data.documents import ParquetWriter
+from model import engine as engines
 from model.checkpoint import CheckpointMismatch, resume
 from model.checkpoint_format import load_config
 from model.loop import Batch, train_loop
+from model.pretrain_config import TrainingRefused
 from model.reward_config import MARGINS, RewardJob
 from model.reward_model import RewardModel, from_model, save_reward_model
 from model.reward_pairs import Pair, accuracies, digest_of, length_baseline, mixture, read_pairs, unsafe_recall
@@ -35,12 +37,10 @@ from model.tuning import (
     loop_settings,
     open_tokenizer,
     padded,
-    prepare_process,
-    publish,
     share_of,
     start_engine,
 )
-from model.tuning_config import TuningRefused, identity_of
+from model.tuning_config import identity_of
 
 VALIDATION_TOKENS = 16384  # in one micro-batch of held-out pairs
 SCORES = pa.schema(
@@ -51,16 +51,16 @@ SCORES = pa.schema(
 def train(job: RewardJob, log: RunLog, stop: StopRequest) -> bool:
     """Train on this rank, from the newest checkpoint if there is one; False if the run was asked to stop before its end.
 
-    Raises TuningRefused, CorpusError, CheckpointMismatch, Diverged.
+    Raises TrainingRefused, CorpusError, CheckpointMismatch, Diverged.
     """
     config = job.reward
-    device = prepare_process(job, config)
+    device = engines.prepare_process(job.seed, job.threads, config.deterministic)
     model, tokenizer = load_config(job.base), open_tokenizer(job, job.base)
     known, too_long = read_pairs(job.preferences, tokenizer, model.context_length)
     held_out, _ = read_pairs(job.validation, tokenizer, model.context_length)
     pairs = mixture(known, job.kind, config, job.seed)
     if not any(pair.kind == job.kind for pair in pairs):
-        raise TuningRefused(f"reward: no comparison about {job.kind} fits into the context ({too_long} of any kind are longer)")
+        raise TrainingRefused(f"reward: no comparison about {job.kind} fits into the context ({too_long} of any kind are longer)")
     accumulation = accumulation_steps(share_of("reward.batch_pairs", config.batch_pairs), config.micro_batch_rows)
     objective = Comparisons(pairs, held_out, length_baseline(pairs, held_out, job.kind), job, accumulation, device)
     engine = start_engine(
@@ -84,7 +84,7 @@ def train(job: RewardJob, log: RunLog, stop: StopRequest) -> bool:
     finished = train_loop(engine, objective, settings, log, state, stop)
     if finished:
         save = partial(_save, model, job.kind, tokenizer.path)
-        publish(engine, job.output / "model", save)
+        engines.publish(engine, job.output / "model", save)
         if dist.get_rank() == 0:
             write_scores(job.output / "heldout_scores.parquet", held_out, objective.scores)
     return finished

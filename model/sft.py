@@ -14,10 +14,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from model import engine as engines
 from model.checkpoint import CheckpointMismatch, resume
 from model.checkpoint_format import load_config, read_tensors, save_weights
 from model.loop import Batch, train_loop
 from model.loss import IGNORED
+from model.pretrain_config import TrainingRefused
 from model.run_log import RunLog
 from model.sft_config import SftJob
 from model.sft_packing import BLANK, Dialogue, digest_of, pack_dialogues, read_dialogues, shuffled, tokens_and_labels
@@ -31,12 +33,10 @@ from model.tuning import (
     engine_settings,
     loop_settings,
     open_tokenizer,
-    prepare_process,
-    publish,
     share_of,
     start_engine,
 )
-from model.tuning_config import TuningRefused, identity_of
+from model.tuning_config import identity_of
 
 VALIDATION_TOKENS = 8192  # in one micro-batch of held-out dialogues
 
@@ -44,15 +44,17 @@ VALIDATION_TOKENS = 8192  # in one micro-batch of held-out dialogues
 def train(job: SftJob, log: RunLog, stop: StopRequest) -> bool:
     """Tune on this rank, from the newest checkpoint if there is one; False if the run was asked to stop before its end.
 
-    Raises TuningRefused, CorpusError, CheckpointMismatch, Diverged.
+    Raises TrainingRefused, CorpusError, CheckpointMismatch, Diverged.
     """
     config = job.sft
-    device = prepare_process(job, config)
+    device = engines.prepare_process(job.seed, job.threads, config.deterministic)
     model, tokenizer = load_config(job.base), open_tokenizer(job, job.base)
     dialogues, too_long = read_dialogues(job.instructions, tokenizer, model.context_length)
     held_out, _ = read_dialogues(job.validation, tokenizer, model.context_length)
     if not dialogues:
-        raise TuningRefused(f"sft: no instruction fits into the context of {model.context_length} tokens ({too_long} are longer)")
+        raise TrainingRefused(
+            f"sft: no instruction fits into the context of {model.context_length} tokens ({too_long} are longer)"
+        )
     accumulation = accumulation_steps(share_of("sft.batch_rows", config.batch_rows), config.micro_batch_rows)
     objective = Answers(dialogues, held_out, job, model.context_length, accumulation, device)
     engine = start_engine(
@@ -70,7 +72,9 @@ def train(job: SftJob, log: RunLog, stop: StopRequest) -> bool:
     settings = loop_settings(engine, job, config, rate, objective.steps, identity)
     finished = train_loop(engine, objective, settings, log, state, stop)
     if finished:
-        publish(engine, job.output / "model", lambda weights, folder: save_weights(weights, model, folder, tokenizer.path))
+        engines.publish(
+            engine, job.output / "model", lambda weights, folder: save_weights(weights, model, folder, tokenizer.path)
+        )
     return finished
 
 

@@ -1,6 +1,6 @@
-"""One rank of supervised fine-tuning: `python -m model.sft_rank --job job.json` (see `model/tuning_rank.py`)."""
+"""One rank of supervised fine-tuning: `python -m model.sft_rank --job job.json`; see `model/rank.py`."""
 
-from model.tuning_rank import run_rank
+from model.rank import run_rank
 
 if __name__ == "__main__":
-    run_rank("model.sft_rank", "model.sft_config:SftJob", "model.sft:train")
+    run_rank("model.sft", "model.sft_config", "SftJob")

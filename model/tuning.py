@@ -5,9 +5,6 @@ ZeRO stage, and how samples of unlike length become micro-batches without much p
 """
 
 import hashlib
-import os
-import random
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -27,21 +24,11 @@ from model.checkpoint import CheckpointMismatch, save_checkpoint
 from model.checkpoint_format import TOKENIZER
 from model.loop import LoopSettings
 from model.optimizer import adamw, parameter_groups
+from model.pretrain_config import TrainingRefused
 from model.schedule import learning_rate
-from model.tuning_config import TuningConfig, TuningJob, TuningRefused
+from model.tuning_config import TuningConfig, TuningJob
 
 Item = TypeVar("Item")
-
-
-def prepare_process(job: TuningJob, config: TuningConfig) -> torch.device:
-    """Threads, seeds, deterministic kernels and the process group of this rank."""
-    torch.set_num_threads(job.threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
-    torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
-    device = engines.start_group()
-    for seed in (torch.manual_seed, random.seed, lambda number: np.random.seed(number % 2**32)):
-        seed(job.seed + dist.get_rank())
-    return device
 
 
 def open_tokenizer(job: TuningJob, base: Path) -> Tokenizer:
@@ -50,9 +37,9 @@ def open_tokenizer(job: TuningJob, base: Path) -> Tokenizer:
 
 
 def share_of(what: str, batch: int) -> int:
-    """This rank's part of a batch; raises TuningRefused where it does not divide."""
+    """This rank's part of a batch; raises TrainingRefused where it does not divide."""
     if batch % dist.get_world_size():
-        raise TuningRefused(f"{what}: a batch of {batch} does not divide among {dist.get_world_size()} ranks")
+        raise TrainingRefused(f"{what}: a batch of {batch} does not divide among {dist.get_world_size()} ranks")
     return batch // dist.get_world_size()
 
 
@@ -94,7 +81,7 @@ def start_engine(
     try:
         options = engines.engine_options(settings, device, bucket)
     except ValueError as error:
-        raise TuningRefused(str(error)) from error
+        raise TrainingRefused(str(error)) from error
     if settings.zero_stage == 3:
         with deepspeed.zero.Init(config_dict_or_path=options):
             model = make()
@@ -139,18 +126,6 @@ def check_same_run(state: Mapping[str, Any], identity: Mapping[str, Any]) -> Non
     if differing:
         was = ", ".join(f"{name} {state['identity'].get(name)} → {identity[name]}" for name in differing)
         raise CheckpointMismatch(f"the checkpoint belongs to a run with other settings: {was}")
-
-
-def publish(engine: Any, folder: Path, save: Callable[[dict[str, Tensor], Path], None]) -> None:
-    """Write the live weights through `save(weights, folder)`, whole or not at all."""
-    found = engines.weights(engine)
-    if dist.get_rank() == 0:
-        temporary = folder.with_name(folder.name + ".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        save(found, temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    dist.barrier()
 
 
 def by_length(items: Sequence[Item], size: Callable[[Item], int], pieces: int) -> list[list[Item]]:

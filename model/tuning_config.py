@@ -47,10 +47,6 @@ class TuningJob(Section):
     threads: int = Field(1, gt=0)  # per rank; sums of floating-point numbers depend on it
 
 
-class TuningRefused(Exception):
-    """The person's mistake: settings, data or checkpoint that cannot be tuned with; the message says what to change."""
-
-
 def identity_of(stage: str, config: TuningConfig, **further: Any) -> dict[str, Any]:
     """What must not change between a run and its resumption, by dotted name."""
     settled = config.model_dump(exclude=RESULT_FREE, mode="json")
