@@ -175,7 +175,7 @@ LINES = st.sampled_from([*MODERN.split("\n"), *OLD.split("\n"), "plain words", "
 @settings(max_examples=150, deadline=None)
 @given(st.lists(LINES, max_size=30))
 def test_the_lines_kept_are_lines_of_the_file_in_their_order(lines: list[str]) -> None:
-    given_lines = iter("\n".join(lines).split("\n"))
+    given_lines = (line.strip() for line in "\n".join(lines).split("\n"))  # the first line of a body may lose its indent
     kept, header = strip_gutenberg("\n".join(lines))
-    assert all(line in given_lines for line in kept.split("\n") if line.strip())
+    assert all(line.strip() in given_lines for line in kept.split("\n") if line.strip())
     assert header is not None or kept == "\n".join(lines)

@@ -116,7 +116,9 @@ def test_oversized_records_are_counted_not_read(tmp_path):
     assert counts["oversized records"] == 8
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive\n" * 99, gzip.compress(b"nothing of the kind", mtime=0), b"\x1f\x8b\x08\x00", b"\0"])
+@pytest.mark.parametrize(
+    "data", [b"", b"no archive\n" * 99, gzip.compress(b"nothing of the kind", mtime=0), b"\x1f\x8b\x08\x00", b"\0"]
+)
 def test_what_is_no_warc_is_refused_with_its_name(tmp_path, data):
     with pytest.raises(CorpusError, match=r"x\.warc"):
         _read(tmp_path / "x.warc", data)
