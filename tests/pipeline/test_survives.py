@@ -30,19 +30,6 @@ def test_a_crash_in_a_data_stage_loses_nothing_committed(unbroken: Quipu, copied
     assert_nothing_left(copied.store)
 
 
-@pytest.mark.launch
-@pytest.mark.parametrize("point", ["training-step:12", "saving-checkpoint:2"])
-def test_training_killed_in_a_step_or_while_saving_goes_on_by_itself_to_the_same_weights(
-    unbroken: Quipu, copied: Quipu, point: str
-) -> None:
-    """Lost: the steps since the last checkpoint; a lost rank is retried from there."""
-    copied.forget("pretrain")
-    ended = copied.done("--only", "pretrain", crash_at=point)
-    assert "trying again" in ended.out
-    assert copied.digests()["pretrain"] == unbroken.digests()["pretrain"]
-    assert_nothing_left(copied.store)
-
-
 def test_a_full_disk_stops_with_one_message_and_leaves_the_store_whole(unbroken: Quipu, copied: Quipu) -> None:
     """Lost: the shard that did not fit."""
     copied.forget(READ)
@@ -129,14 +116,4 @@ def test_a_crash_inside_a_sampling_round_keeps_the_blocks_that_were_committed(un
     copied.done("--only", "round1-sample")
     assert copied.digests()["round1-sample"] == unbroken.digests()["round1-sample"]
     assert all(path.stat().st_mtime_ns == when for path, when in committed.items()), "a committed block was sampled again"
-    assert_nothing_left(copied.store)
-
-
-@pytest.mark.launch
-def test_ppo_killed_while_saving_goes_on_by_itself_to_the_same_weights(unbroken: Quipu, copied: Quipu) -> None:
-    """Lost: the iterations since the last checkpoint."""
-    copied.forget("round2-ppo")
-    ended = copied.done("--only", "round2-ppo", crash_at="saving-checkpoint:2")
-    assert "trying again" in ended.out
-    assert copied.digests()["round2-ppo"] == unbroken.digests()["round2-ppo"]
     assert_nothing_left(copied.store)
