@@ -24,10 +24,19 @@ HEARTBEAT_SECONDS = 30
 def run_with_prefect(request: "Request") -> None:
     """Run the whole recipe as a Prefect flow in this process. Raises what a stage raised."""
     ready = _prepare_prefect(request.store)
+    import httpx
+
     from flows.pipeline import pipeline  # takes as long as the server does
+    from tasks.stage import Transient
 
     ready()
-    pipeline(**flow_parameters(request))
+    try:
+        pipeline(**flow_parameters(request))
+    except httpx.HTTPError as error:
+        lost = f"Prefect's server at {os.environ['PREFECT_API_URL']} fails ({error})"
+        raise Transient(
+            f"{lost}; everything finished is kept, the same command goes on from here, --no-prefect does without"
+        ) from error
 
 
 def flow_parameters(request: "Request") -> dict[str, object]:
@@ -58,6 +67,7 @@ def prefect_settings(store_root: str) -> dict[str, str]:
         "PREFECT_LOCAL_STORAGE_PATH": str(home / RESULTS),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        "PREFECT_WORKER_QUERY_SECONDS": "3",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",  # we start our own, which dies with the run
         "DO_NOT_TRACK": "1",

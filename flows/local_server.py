@@ -44,24 +44,11 @@ def start(store: str, port: int) -> str:
     """Start what is not running yet; returns what to tell the person. Raises StoreError."""
     home = prefect_home(store)
     home.mkdir(parents=True, exist_ok=True)
-    record = _read(home)
-    if record and answers(record["api"]) and all(is_alive(*process) for process in _processes(record)):
-        return f"already up: dashboard at {record['dashboard']}"
-    if record:
-        _end(_processes(record))
-    dashboard = f"http://{LOOPBACK}:{port}"
-    api = f"{dashboard}/api"
-    _require_free(port, api)
-    environment = os.environ | prefect_settings(store) | {"PREFECT_API_URL": api, "PREFECT_SERVER_UI_API_URL": api}
-    server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], home / "server.log", environment)
-    _await(server, lambda: answers(api), home / "server.log")
-    record = {"api": api, "dashboard": dashboard, "server": _identity(server)}
-    _write(home, record)
-    said_before = (home / "worker.log").stat().st_size if (home / "worker.log").exists() else 0
-    worker = _spawn([*WORKER, "--pool", POOL, "--type", POOL_TYPE], home / "worker.log", environment)
-    _write(home, record | {"worker": _identity(worker)})
-    _await(worker, lambda: b" started!" in (home / "worker.log").read_bytes()[said_before:], home / "worker.log")
-    return f"dashboard at {dashboard}\nworker for pool {POOL!r} is up; logs in {home}\nnext: quipu deploy"
+    turn = _take_turn(home)
+    try:
+        return _start(store, home, port)
+    finally:
+        os.close(turn)
 
 
 def stop(store: str) -> str:
@@ -84,8 +71,7 @@ def serve_this_run(store: str) -> tuple[str, Callable[[], None]]:
     exit. The server's history stays in the store.
     """
     home = prefect_home(store)
-    lock = os.open(home / "server.lock", os.O_CREAT | os.O_RDWR, 0o644)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # two servers that create one database at the same moment break it
+    turn = _take_turn(home)
     port = _free_port()
     api = f"http://{LOOPBACK}:{port}/api"
     environment = os.environ | prefect_settings(store) | FOR_ONE_RUN | {"PREFECT_API_URL": api}
@@ -95,7 +81,7 @@ def serve_this_run(store: str) -> tuple[str, Callable[[], None]]:
 
     def ready() -> None:
         _await(server, lambda: answers(api), home / "server.log")
-        os.close(lock)
+        os.close(turn)
 
     return api, ready
 
@@ -107,6 +93,34 @@ def prefect_command(arguments: list[str], environment: dict[str, str]) -> str:
     if done.returncode:
         raise StoreError(f"prefect {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
+
+
+def _start(store: str, home: Path, port: int) -> str:
+    record = _read(home)
+    if record and answers(record["api"]) and all(is_alive(*process) for process in _processes(record)):
+        return f"already up: dashboard at {record['dashboard']}"
+    if record:
+        _end(_processes(record))
+    dashboard = f"http://{LOOPBACK}:{port}"
+    api, server_log, worker_log = f"{dashboard}/api", home / "server.log", home / "worker.log"
+    _require_free(port, api)
+    environment = os.environ | prefect_settings(store) | {"PREFECT_API_URL": api, "PREFECT_SERVER_UI_API_URL": api}
+    server = _spawn(["server", "start", "--host", LOOPBACK, "--port", str(port)], server_log, environment)
+    _await(server, lambda: answers(api), server_log)
+    record = {"api": api, "dashboard": dashboard, "server": _identity(server)}
+    _write(home, record)
+    said_before = worker_log.stat().st_size if worker_log.exists() else 0
+    worker = _spawn([*WORKER, "--pool", POOL, "--type", POOL_TYPE], worker_log, environment)
+    _write(home, record | {"worker": _identity(worker)})
+    _await(worker, lambda: b" started!" in worker_log.read_bytes()[said_before:], worker_log)
+    return f"dashboard at {dashboard}\nworker for pool {POOL!r} is up; logs in {home}\nnext: quipu deploy"
+
+
+def _take_turn(home: Path) -> int:
+    """Two servers that create one database at the same moment break it. To be closed when the server answers."""
+    turn = os.open(home / "server.lock", os.O_CREAT | os.O_RDWR, 0o644)
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    return turn
 
 
 def _spawn(arguments: list[str], log: Path, environment: dict[str, str], guard: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:

@@ -19,7 +19,7 @@ from flows.session import Request, Session, open_session
 from flows.stopping import heeding_cancel, stopped_is_cancelled
 from store.artifact import Artifact
 from tasks.planning import PlannedStage
-from tasks.prefect_artifacts import publish_funnels, publish_plan
+from tasks.prefect_artifacts import publish_plan, publish_summary, show
 from tasks.prefect_bridge import Call, PrefectProgress, StageRecord, call_stage
 from tasks.progress import make_progress
 from tasks.stage import StageFailed
@@ -94,7 +94,7 @@ def session_for(request: Request) -> Iterator[Session]:
     session.start(PrefectProgress(make_progress()))
     token = _session.set(session)
     try:
-        publish_plan(session.plan)
+        show(publish_plan, session.plan)
         with heeding_cancel():
             yield session
         session.ended("done")
@@ -111,7 +111,7 @@ def _run_stages(session: Session, group: str, before: Records) -> Records:
     known, made = dict(before), {}
     for planned in _chosen(session, group):
         made[planned.stage.name] = known[planned.stage.name] = _run_stage(session, planned, known)
-    publish_funnels(group, [session.artifacts[name] for name in made])
+    show(publish_summary, group, [session.artifacts[name] for name in made])
     return made
 
 

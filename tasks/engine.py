@@ -79,7 +79,7 @@ class Engine:
             except Transient as error:
                 if retry == RETRIES:
                     raise
-                self.progress.note(f"{stage.name}: {error}; trying again ({retry + 1} of {RETRIES})")
+                self.progress.note(f"{stage.name}: {_first_line(error)}; trying again ({retry + 1} of {RETRIES})")
                 time.sleep(RETRY_SECONDS * (retry + 1))
         raise AssertionError("unreachable")
 
@@ -163,16 +163,16 @@ class _StageRun:
                 self.stage.load_body()(context)
                 manifest = self._manifest(context)
         except (StageFailed, Transient, StoreError) as error:
-            self._failed(str(error))
+            self._failed(error, str(error))
             raise
         except CorpusError as error:
-            self._failed(str(error))
+            self._failed(error, str(error))
             raise StageFailed(str(error)) from error
         except (OSError, MemoryError) as error:
-            self._failed(traceback.format_exc())
+            self._failed(error, traceback.format_exc())
             raise Transient(f"{self.stage.name}: {error}") from error
         except Exception as error:
-            self._failed(traceback.format_exc())
+            self._failed(error, traceback.format_exc())
             raise StageFailed(
                 f"{type(error).__name__}: {error} (in the stage's code; full account in {self.attempt.logs / 'stage.log'})"
             ) from error
@@ -297,9 +297,9 @@ class _StageRun:
         self.logger.info(text)
         self.engine.progress.note(f"{self.stage.name}: {text}")
 
-    def _failed(self, account: str) -> None:
+    def _failed(self, error: Exception, account: str) -> None:
         self.logger.error(account)
-        self.engine.progress.stage_failed(self.stage.name, account.strip().splitlines()[-1])
+        self.engine.progress.stage_failed(self.stage.name, _first_line(error))
 
     def _close_log(self) -> None:
         for handler in list(self.logger.handlers):
@@ -321,6 +321,10 @@ def _stage_logger(folder: Path) -> logging.Logger:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     return logger
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _cpu_seconds() -> float:

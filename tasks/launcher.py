@@ -6,6 +6,7 @@ their parent. A cancelled stage asks them to save (SIGTERM), waits for the grace
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -40,11 +41,13 @@ def launch_ranks(module: str, job: Path, resources: Resources, log: Path, watch:
     Raises StageFailed when training itself cannot go on, Transient when a rank was lost.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    elastic = log.parent / "elastic"
+    shutil.rmtree(elastic, ignore_errors=True)
     for stale in (HEARTBEAT, FAILURE, INTERRUPTED):
         (watch.folder / stale).unlink(missing_ok=True)
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            launch_command(module, job, resources), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            launch_command(module, job, resources, elastic), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             env=rank_environment(resources), cwd=_root(), start_new_session=True,
         )  # fmt: skip
     watch.register(process.pid)
@@ -57,13 +60,17 @@ def launch_ranks(module: str, job: Path, resources: Resources, log: Path, watch:
         raise Transient("training was asked to stop and saved; it goes on from there")
     if code:
         raise _failure(code, log, watch.folder / FAILURE)
+    shutil.rmtree(elastic, ignore_errors=True)
 
 
-def launch_command(module: str, job: Path, resources: Resources) -> list[str]:
-    """The command line of the launcher in the recipe's `resources`, under a guard that dies with this process."""
+def launch_command(module: str, job: Path, resources: Resources, elastic: Path) -> list[str]:
+    """The command line of the launcher in the recipe's `resources`, under a guard that dies with this process.
+
+    `elastic`: torchrun's own folder, in the temporary directory and never removed unless it is told.
+    """
     script = ["-m", module, "--job", str(job)]
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={resources.ranks}"]
-    torchrun.append(f"--shutdown-timeout={resources.grace_seconds:g}")
+    torchrun += [f"--shutdown-timeout={resources.grace_seconds:g}", f"--log-dir={elastic}"]
     if resources.launcher == "slurm":
         first = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
         host = subprocess.run(first, capture_output=True, text=True, check=True).stdout.split()[0]
@@ -127,7 +134,7 @@ def _failure(code: int, log: Path, failure: Path) -> Exception:
         code < 0 or code == 128 + signal.SIGKILL or any("SIGKILL" in line or "Signal 9" in line for line in lines[-KILL_LINES:])
     )
     last = "\n".join(f"    {line}" for line in lines[-LOG_LINES:])
-    account = f"the ranks ended with code {code}; last lines of {log}:\n{last}"
+    account = f"the ranks ended with code {code}\nlast lines of {log}:\n{last}"
     said = _read_json(failure)
     if killed and (said is None or said.get("kind") == "error"):
         return Transient(f"a training rank was killed; {account}")

@@ -17,7 +17,7 @@ from prefect.runtime import task_run
 
 from store.artifact import Artifact
 from store.manifest import Manifest
-from tasks.prefect_artifacts import publish_failure, publish_stage
+from tasks.prefect_artifacts import publish_failure, publish_stage, show
 from tasks.progress import Progress, summary
 from tasks.stage import Stage, Transient
 
@@ -84,10 +84,10 @@ def make_stage(stage: str, fingerprint: str, inputs: list[StageRecord], call: Ca
         artifact = call.run()
     except Exception as error:
         if not isinstance(error, Transient) or task_run.run_count > len(RETRY_SECONDS):
-            publish_failure(stage, str(error), call.folder, call.resume)
+            show(publish_failure, stage, str(error), call.folder, call.resume)
         raise
     assert artifact is not None
-    publish_stage(artifact)
+    show(publish_stage, artifact)
     return stage_record(artifact)
 
 

@@ -12,6 +12,7 @@ from tasks.recipe import RecipeError
 from tasks.stage import Stage, StageFailed, Transient
 from tests.flows.conftest import GROUPS, ROOT, Served, write_c4
 
+pytestmark = pytest.mark.xdist_group("prefect")
 DATA = GROUPS["corpora"] + GROUPS["mixture"]
 
 
@@ -129,11 +130,12 @@ def test_a_group_alone_runs_its_own_stages_and_says_what_it_lacks(served: Served
     assert set(served.states("mixture")) == set(GROUPS["mixture"])
 
 
-def test_the_dashboard_gets_plan_funnel_and_mixture(served: Served, small: str) -> None:
+def test_the_dashboard_gets_plan_funnels_and_mixture(served: Served, small: str) -> None:
     served.run(small, until="mix")
     published = served.artifacts()
     assert "acquire-c4" in published["plan"]
-    assert "| c4-dedup | 200 | 200 | 100.0% |" in published["funnel-corpora"]
+    assert "| c4-dedup | 200 | 200 | 100.0% |" in published["summary-corpora"]
+    assert "| **kept** | **200** |" in published["funnel-c4-dedup"]
     assert "| c4 | 100.00% | 100.00% |" in published["mixture"]
 
 

@@ -13,16 +13,17 @@ import pytest
 from tests.flows.conftest import ROOT, Served, processes_of, wait_for
 
 # Too long to be over before it is stopped.
-LONG = ["mixture.total_tokens=4194304", "mixture.max_epochs=1000", "model.n_layers=4", "pretrain.checkpoint_every=1000"]
+LONG = ["mixture.total_tokens=2097152", "mixture.max_epochs=1000", "model.n_layers=4", "pretrain.checkpoint_every=1000"]
 SPARE = ["pretrain.validate_every=1000", "pretrain.publish_every=1000"]
 
 
 @pytest.mark.launch
+@pytest.mark.xdist_group("prefect")
 def test_stopped_training_saves_and_leaves_and_the_next_run_goes_on(served: Served, small: str) -> None:
     from prefect.deployments import run_deployment
 
     run = run_deployment("quipu/recipe", parameters={"recipe": small, "overrides": LONG + SPARE}, timeout=0)
-    wait_for(lambda: _step(served.store) > 2, 90)
+    wait_for(lambda: _step(served.store) > 2, 240)
     ranks = _ranks(served.store)
     assert len(ranks) >= 2 and not any(b"PREFECT_" in _read(pid, "environ") for pid in ranks)
     served.prefect("flow-run", "cancel", str(run.id))
@@ -34,7 +35,7 @@ def test_stopped_training_saves_and_leaves_and_the_next_run_goes_on(served: Serv
     next_run = subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {"PREFECT_API_URL": served.api}, stderr=subprocess.PIPE, text=True
     )
-    wait_for(lambda: _ranks(served.store) and _step(served.store) > saved, 90)
+    wait_for(lambda: _ranks(served.store) and _step(served.store) > saved, 240)
     ranks = _ranks(served.store)
     next_run.send_signal(signal.SIGTERM)
     _, said = next_run.communicate(timeout=60)

@@ -1,13 +1,15 @@
 """What a crash, a full disk, a damaged file or a second run costs: nothing but the work in flight."""
 
+import json
 import resource
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Quipu, assert_nothing_left, kill_group
+from tests.pipeline.conftest import Quipu, assert_nothing_left, kill_group, processes_of
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 
@@ -27,6 +29,19 @@ def test_a_crash_in_a_data_stage_loses_nothing_committed(unbroken: Quipu, copied
     assert copied.digests()[READ] == unbroken.digests()[READ]
     assert len(copied.attempts(READ)) == 1, "the attempt is continued, not begun again"
     assert all(path.stat().st_mtime_ns == when for path, when in committed.items()), "a committed shard was made again"
+    assert_nothing_left(copied.store)
+
+
+@pytest.mark.launch
+@pytest.mark.parametrize("point", ["training-step:20", "saving-checkpoint:3"])
+def test_training_killed_in_a_step_or_while_saving_goes_on_by_itself_to_the_same_weights(
+    unbroken: Quipu, copied: Quipu, point: str
+) -> None:
+    """Lost: the steps since the last checkpoint; a lost rank is retried from there."""
+    copied.forget("pretrain")
+    ended = copied.done("--only", "pretrain", crash_at=point)
+    assert "a training rank was killed" in ended.out and "trying again (1 of 2)" in ended.out
+    assert copied.digests()["pretrain"] == unbroken.digests()["pretrain"]
     assert_nothing_left(copied.store)
 
 
@@ -87,14 +102,8 @@ def test_two_runs_at_once_make_every_stage_once(unbroken: Quipu, tmp_path: Path)
 @pytest.mark.launch
 def test_sigterm_lets_ranks_save_and_the_next_run_goes_on(unbroken: Quipu, copied: Quipu) -> None:
     """Lost: nothing, not even a step."""
-    copied.forget("pretrain")
-    process = copied.start("run", "configs/smoke.yaml", "--no-prefect", "--only", "pretrain")
+    process = training_after_step(copied, 1)
     try:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and not any(
-            '"loss"' in path.read_text() for path in copied.store.glob("pretrain/*/*/logs/ranks/metrics.jsonl")
-        ):
-            time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=120)
     finally:
@@ -102,6 +111,20 @@ def test_sigterm_lets_ranks_save_and_the_next_run_goes_on(unbroken: Quipu, copie
     assert process.returncode == 130, out + err
     assert "goes on from here" in err
     assert list(copied.store.glob("pretrain/*/*/resume/step-*")), "the ranks saved before they left"
+    copied.done("--only", "pretrain")
+    assert copied.digests()["pretrain"] == unbroken.digests()["pretrain"]
+    assert_nothing_left(copied.store)
+
+
+@pytest.mark.launch
+def test_a_run_killed_whole_in_a_training_step_takes_its_ranks_along_and_goes_on(unbroken: Quipu, copied: Quipu) -> None:
+    """Lost: the steps since the last checkpoint."""
+    kill_group(training_after_step(copied, 10))
+    until = time.monotonic() + 10
+    while processes_of(copied.store) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert processes_of(copied.store) == [], "a rank outlived its run"
+    assert not list(copied.store.glob("pretrain/*/manifest.json"))
     copied.done("--only", "pretrain")
     assert copied.digests()["pretrain"] == unbroken.digests()["pretrain"]
     assert_nothing_left(copied.store)
@@ -117,3 +140,27 @@ def test_a_crash_inside_a_sampling_round_keeps_the_blocks_that_were_committed(un
     assert copied.digests()["round1-sample"] == unbroken.digests()["round1-sample"]
     assert all(path.stat().st_mtime_ns == when for path, when in committed.items()), "a committed block was sampled again"
     assert_nothing_left(copied.store)
+
+
+@pytest.mark.launch
+def test_ppo_killed_while_saving_goes_on_by_itself_to_the_same_weights(unbroken: Quipu, copied: Quipu) -> None:
+    """Lost: the iterations since the last checkpoint."""
+    copied.forget("round2-ppo")
+    ended = copied.done("--only", "round2-ppo", crash_at="saving-checkpoint:2")
+    assert "trying again" in ended.out
+    assert copied.digests()["round2-ppo"] == unbroken.digests()["round2-ppo"]
+    assert_nothing_left(copied.store)
+
+
+def training_after_step(quipu: Quipu, step: int) -> "subprocess.Popen[str]":
+    """A run that is in the middle of pretraining, its metrics beyond `step`."""
+    quipu.forget("pretrain")
+    process = quipu.start("run", "configs/smoke.yaml", "--no-prefect", "--only", "pretrain")
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        for path in quipu.store.glob("pretrain/*/*/logs/ranks/metrics.jsonl"):
+            if any(json.loads(line)["step"] > step for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")):
+                return process
+        time.sleep(0.05)
+    kill_group(process)
+    raise AssertionError("training did not begin")
