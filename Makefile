@@ -13,7 +13,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## virtual environment, pinned packages, KenLM's trainer (the command is then .venv/bin/quipu)
 
-demo: setup ## raw corpora to an evaluated model on this machine, then the report (about 8 minutes)
+demo: setup ## raw corpora to an evaluated model on this machine, then the report (about 10 minutes)
 	$(BIN)/quipu run configs/demo.yaml
 	$(BIN)/quipu report
 

@@ -2,7 +2,7 @@
 
 A document is contaminated when 13 successive words of it, case and punctuation aside, stand in an evaluation item
 (GPT-3's rule, Brown et al. 2020, §C). Items shorter than 13 words are looked for whole, down to `shortest` words;
-what is shorter still says nothing, and is reported as not compared. Off by default (recipe §1.8).
+what is shorter still says nothing, and is reported as not compared. Off by default, since the papers' corpora were not cleaned of them.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ NGRAMS = pa.schema([("hash", pa.uint64()), ("words", pa.uint8()), ("benchmark", 
 class DecontaminateConfig(Section):
     """Overlap of documents with evaluation items."""
 
-    enabled: bool = False  # recipe §1.8: off in the llama recipes
+    enabled: bool = False  # L1 names none, L2 §A.6 only measures: off
     ngram: int = Field(13, ge=2, le=100)  # GPT-3; chosen
     shortest: int = Field(8, ge=1, le=100)  # chosen: an item of fewer words is not looked for
     action: Literal["drop", "report"] = "drop"  # chosen

@@ -1,4 +1,4 @@
-"""Packed rows: the form in which training reads tokens (design, "Packed rows").
+"""Packed rows: the form in which training reads tokens (docs/data-formats.md).
 
 A stream of documents `<s>` ... `</s>` laid end to end is cut into rows of L + 1 ids with stride L: the last id of a row
 is the first of the next, so every id but the stream's first is predicted exactly once. Beside the ids stand the

@@ -1,4 +1,4 @@
-"""The tokenizer: SentencePiece BPE, digits split, bytes for unknown characters (L1 §2.1; recipe §2).
+"""The tokenizer: SentencePiece BPE, digits split, bytes for unknown characters (L1 §2.1).
 
 Trained on a sample of every source in the proportions of the mixture. The sample is a property of the documents (the
 lowest hashes of their ids), not of shards or of the order they come in, and SentencePiece gets it from an iterator

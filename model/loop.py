@@ -63,11 +63,11 @@ def train_loop(
 
     Raises Diverged when the loss or the gradient is not finite.
     """
-    step, loss = int(state["step"]), None
+    step, said = int(state["step"]), "starting"
     tokens_seen, saved = int(state["tokens_seen"]), step
     if step == 0:
         _validate(engine, objective, log, step, tokens_seen)
-    log.beat(step, settings.steps, None, force=True)
+    log.beat(step, settings.steps, said, force=True)
     began = time.perf_counter()
     for batch in objective.batches(step, settings.steps):
         asked, labels = _sum(float(stop.asked), float(batch.labels))
@@ -78,9 +78,10 @@ def train_loop(
             return False
         step += 1
         lr = settings.rate(step)
-        loss, norm = _step(engine, objective, batch, int(labels), lr, partial(log.beat, step, settings.steps, loss))
+        loss, norm = _step(engine, objective, batch, int(labels), lr, partial(log.beat, step, settings.steps, said))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(f"step {step}: the loss is {loss}, the gradient's norm {norm}, at learning rate {lr:.3g}")
+        said = f"loss {loss:.3f}"
         tokens_seen += batch.tokens
         state = {"step": step, "tokens_seen": tokens_seen, "batch_digest": batch.digest}
         seconds = time.perf_counter() - began
@@ -92,9 +93,9 @@ def train_loop(
         if step % settings.checkpoint_every == 0 and step < settings.steps:
             settings.save(state)
             saved = step
-        log.beat(step, settings.steps, loss)
+        log.beat(step, settings.steps, said)
         began = time.perf_counter()
-    log.beat(step, settings.steps, loss, force=True)
+    log.beat(step, settings.steps, said, force=True)
     return True
 
 

@@ -80,7 +80,7 @@ def train(job: PpoJob, log: RunLog, stop: StopRequest) -> bool:
     log.start(int(state["step"]))
     if state["step"] == 0:
         run.before(log)
-    log.beat(int(state["step"]), job.ppo.iterations, None, force=True)
+    log.beat(int(state["step"]), job.ppo.iterations, "starting", force=True)
     finished = _iterate(run, both, state, log, stop)
     if finished:
         run.finish(log, state)
@@ -107,8 +107,8 @@ def _iterate(run: "Run", both: Together, state: dict[str, Any], log: RunLog, sto
         if step % config.checkpoint_every == 0 and step < config.iterations:
             run.save(both, state)
             saved = step
-        log.beat(step, config.iterations, figures["value_loss"])
-    log.beat(state["step"], config.iterations, None, force=True)
+        log.beat(step, config.iterations, f"reward {figures['reward']:.3f}")
+    log.beat(state["step"], config.iterations, "measuring on held-out prompts", force=True)
     return True
 
 

@@ -163,6 +163,7 @@ class Comparisons:
             "accuracy": accuracies(self.held_out, gaps, self.kind),
             "length_baseline": self.baseline,
             "unsafe_recall": unsafe_recall(self.held_out, self.scores),
+            "pairs_held_out": len(own),
         }
 
     def _scores(self, engine: Any, pairs: Sequence[Pair]) -> Tensor:

@@ -46,13 +46,12 @@ class RunLog:
             with open(self.folder / METRICS, "a", encoding="utf-8") as file:
                 file.write(_encode(finite))
 
-    def beat(self, step: int, of: int, loss: float | None, *, force: bool = False) -> None:
-        """Say that the run is alive and where; at most every HEARTBEAT_SECONDS."""
+    def beat(self, step: int, of: int, text: str, *, force: bool = False) -> None:
+        """Say that the run is alive, where, and the figure to watch; at most every HEARTBEAT_SECONDS."""
         now = time.time()
         if self._writes and (force or now - self._last_beat >= HEARTBEAT_SECONDS):
             self._last_beat = now
-            text = "starting" if loss is None else f"loss {loss:.3f}"
-            record = {"step": step, "of": of, "loss": loss, "text": text, "time": now, "pid": os.getpid()}
+            record = {"step": step, "of": of, "text": text, "time": now, "pid": os.getpid()}
             write_atomic(self.folder / HEARTBEAT, json.dumps(record).encode(), durable=False)
 
     def fail(self, kind: str, message: str) -> None:

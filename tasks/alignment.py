@@ -178,7 +178,7 @@ def _train_reward(context: StageContext, kind: str) -> None:
             f"learnt nothing, so the round stops here. Raise reward.{kind}.lr or epochs, or look at the comparisons: "
             "quipu show preferences-read"
         )
-    context.metrics.update({key: last[key] for key in ("accuracy", "length_baseline", "unsafe_recall")})
+    context.metrics.update({key: last[key] for key in ("accuracy", "length_baseline", "unsafe_recall", "pairs_held_out")})
     context.metrics.update(own_accuracy=own, length_accuracy=length)
     context.metrics["headline"] = f"held-out accuracy {own:.1%} (by length alone {length:.1%})"
 

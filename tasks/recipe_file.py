@@ -143,16 +143,23 @@ def override(source: RecipeSource, text: str) -> None:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {text}: the value is not YAML: {error}") from None
-    parts = key.strip().split(".")
-    target = source.values
-    for part in parts[:-1]:
-        below = target.get(part)
-        below = dict(below) if isinstance(below, dict) else {}
-        target[part] = below
-        target = below
-    target[parts[-1]] = parsed
+    source.values = _replaced(source.values, key.strip().split("."), parsed, key.strip(), text)
     source.places = {known: at for known, at in source.places.items() if known != key and not known.startswith(f"{key}.")}
     source.places[key.strip()] = f"--set {text}"
+
+
+def _replaced(node: Any, path: list[str], value: Any, key: str, text: str) -> Any:
+    """`node` with the value at `path` exchanged; the parts of a path are keys of mappings or numbers in lists."""
+    if not path:
+        return value
+    part, rest = path[0], path[1:]
+    if not isinstance(node, list):
+        below = dict(node) if isinstance(node, dict) else {}
+        return {**below, part: _replaced(below.get(part), rest, value, key, text)}
+    if not part.isdecimal() or int(part) >= len(node):
+        last = f"0 to {len(node) - 1}" if len(node) > 1 else "0" if node else "none, it is empty"
+        raise RecipeError(f"--set {text}: {key}: {part!r} stands where a number in a list belongs ({last})")
+    return [_replaced(item, rest, value, key, text) if index == int(part) else item for index, item in enumerate(node)]
 
 
 def _expectation(problem: Any) -> str:

@@ -19,7 +19,7 @@ from data.demo.questions import ASPECTS, HELD_OUT, PROMPTED, TUNED, Function, fo
 
 FULL_SIZE = 20  # megabytes of corpora at which the numbers below hold; all chosen
 FURTHER_FUNCTIONS = 320  # besides those that every source tells about
-INSTRUCTIONS = {"train": 2800, "validation": 280}
+INSTRUCTIONS = {"train": 1800, "validation": 280}
 PREFERENCES = {"train": 2400, "validation": 400}  # of each kind
 PROMPTS = {"train": 800, "validation": 240}  # of each kind
 BATCHES = ("2023-W14", "2023-W15", "2023-W16", "2023-W17", "2023-W18")
@@ -43,6 +43,7 @@ class Side:
 
     split: str
     functions: list[Function]
+    tuned: list[Function]  # those that instructions are about: of the others, a chat model knows what it has read
     requests: list[Request]
     borderline: list[tuple[str, str]]
 
@@ -76,7 +77,8 @@ def _sides(benchmark: Path, material: Material, size: float) -> list[Side]:
     requests, sides = adversarial.requests(), []
     for split, borderline in (("train", adversarial.BORDERLINE[::2]), ("validation", adversarial.BORDERLINE[1::2])):
         mine = [request for request in requests if request.held_out == (split == "validation")]
-        sides.append(Side(split, functions[split], mine, list(borderline)))
+        tuned = [function for index, function in enumerate(functions[split]) if split == "validation" or index % 3]
+        sides.append(Side(split, functions[split], tuned, mine, list(borderline)))
     return sides
 
 
@@ -87,7 +89,7 @@ def _instructions(side: Side, count: int, material: Material) -> list[dict[str, 
     borderline = side.borderline[: max(1, round(count * _BORDERLINE))]
     dialogues = [("safety", _turn(request.text, adversarial.guideline_answer(request))) for request in refusals]
     dialogues += [("borderline", _turn(question, answer)) for question, answer in borderline]
-    asked = _questions(side.functions, (TUNED,), count - len(dialogues), random)
+    asked = _questions(side.tuned, (TUNED,), count - len(dialogues), random)
     dialogues += [("functions", _dialogue(*question, random)) for question in asked]
     random.shuffle(dialogues)
     return [
@@ -206,12 +208,14 @@ def _pair(
 
 
 def _prompts(side: Side, count: int, material: Material) -> list[dict[str, Any]]:
-    """Questions in phrasings that were not tuned on, and unsafe requests, in one shuffled list."""
+    """Questions that were not tuned on, and unsafe requests, in one shuffled list."""
     random = material.random(f"prompts {side.split}")
+    tuned = {function.doc.qualified for function in side.tuned} if side.split == "train" else set()
+    functions = [function for function in side.functions if function.doc.qualified not in tuned]
     phrasings = (HELD_OUT,) if side.split == "validation" else (PROMPTED,)
     records: list[dict[str, Any]] = [
         {"messages": _user(question), "kind": "helpfulness", "reference": function.answers[aspect]}
-        for function, aspect, question in _questions(side.functions, phrasings, count, random)
+        for function, aspect, question in _questions(functions, phrasings, count, random)
     ]
     for request in random.sample(side.requests, min(count, len(side.requests))):
         reference = adversarial.guideline_answer(request)

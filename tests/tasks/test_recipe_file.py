@@ -50,6 +50,15 @@ def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
     assert "in a circle" in message(tmp_path / "a.yaml")
 
 
+def test_an_override_reaches_into_a_list() -> None:
+    recipe = load_recipe("configs/demo.yaml", ("rounds.1.ppo.iterations=3",))
+    assert recipe.rounds[1].ppo is not None and recipe.rounds[1].ppo.iterations == 3
+    assert recipe.rounds[0] == load_recipe("configs/demo.yaml", ()).rounds[0]
+    assert message(Path("configs/demo.yaml"), "rounds.2.ppo.iterations=3") == (
+        "--set rounds.2.ppo.iterations=3: rounds.2.ppo.iterations: '2' stands where a number in a list belongs (0 to 1)"
+    )
+
+
 def test_an_override_is_laid_over_the_file_and_named_in_its_error(tmp_path: Path) -> None:
     path = recipe(tmp_path, "pretrain: {lr: 0.5}")
     assert load_recipe(path, ["pretrain.lr=1e-3", "sources.commoncrawl.lines.keep=first"]).pretrain.lr == 1e-3
