@@ -2,7 +2,7 @@
 
 A document is contaminated when 13 successive words of it, case and punctuation aside, stand in an evaluation item
 (GPT-3's rule, Brown et al. 2020, §C). Items shorter than 13 words are looked for whole, down to `shortest` words;
-what is shorter still says nothing, and is reported as not compared. Off by default, since the papers' corpora were not cleaned of them.
+what is shorter still says nothing, and is reported as not compared. Off by default: the papers did not do it.
 """
 
 from pathlib import Path

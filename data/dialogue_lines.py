@@ -234,7 +234,8 @@ def _records(paths: list[Path], parse: Parse, config: DialogueConfig, funnel: Fu
                 seen.add(key)
             except BadLine as error:
                 if not config.skip_bad_lines:
-                    raise CorpusError(path, f"line {number}: {error}") from error
+                    mend = "mend the line, or let read.skip_bad_lines drop and count such lines"
+                    raise CorpusError(path, f"line {number}: {error}; {mend}") from error
                 funnel.drop(error.rule, where, line[:400].decode("utf-8", "replace"))
                 continue
             except Unwanted as unwanted:

@@ -150,8 +150,10 @@ def _update(actors: Actors, mini_batches: list[list[MicroBatch]], iteration: int
                 raise BrokenInvariant(f"iteration {iteration}: the first ratio is exp({furthest:.3g}), not 1")
         norms.append((norm, critic_norm))
         if not (torch.isfinite(sums).all() and np.isfinite(norms[-1]).all()):
+            figures = zip(("policy loss", "value loss", "policy gradient", "critic gradient"), [*sums[:2].tolist(), *norms[-1]])
             raise Diverged(
-                f"iteration {iteration}: losses {sums.tolist()}, gradient norms {norms[-1]} on mini-batch {number + 1}"
+                f"iteration {iteration}, mini-batch {number + 1}: {', '.join(f'{name} {value:.3g}' for name, value in figures)}; "
+                "no weights were left. Lower lr, critic_lr or the clip ranges of this round's ppo"
             )
     means = (over_ranks(sums) / len(mini_batches)).tolist()
     names = ("policy_loss", "value_loss", "clip_fraction", "approximate_kl")

@@ -27,7 +27,11 @@ def run_ranks(context: StageContext, module: str, job: type[Section], **fields: 
     _declare_output(context)
     if has_gpu():
         context.metrics.update(device="cuda", devices=context.ranks)
-    return read_metrics(logs)
+    metrics = read_metrics(logs)
+    too_long = next((row.get("too_long", 0) for row in metrics if row.get("kind") == "data"), 0)
+    if too_long:
+        context.report(f"{too_long:,} dialogues are left out: too long for the context")
+    return metrics
 
 
 def model_of(context: StageContext, stage: str) -> Path:
