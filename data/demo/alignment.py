@@ -19,7 +19,7 @@ from data.demo.questions import ASPECTS, HELD_OUT, PROMPTED, TUNED, Function, fo
 
 FULL_SIZE = 20  # megabytes of corpora at which the numbers below hold; all chosen
 FURTHER_FUNCTIONS = 320  # besides those that every source tells about
-INSTRUCTIONS = {"train": 1800, "validation": 280}
+INSTRUCTIONS = {"train": 1600, "validation": 280}
 PREFERENCES = {"train": 2400, "validation": 400}  # of each kind
 PROMPTS = {"train": 800, "validation": 240}  # of each kind
 BATCHES = ("2023-W14", "2023-W15", "2023-W16", "2023-W17", "2023-W18")
@@ -77,7 +77,7 @@ def _sides(benchmark: Path, material: Material, size: float) -> list[Side]:
     requests, sides = adversarial.requests(), []
     for split, borderline in (("train", adversarial.BORDERLINE[::2]), ("validation", adversarial.BORDERLINE[1::2])):
         mine = [request for request in requests if request.held_out == (split == "validation")]
-        tuned = [function for index, function in enumerate(functions[split]) if split == "validation" or index % 3]
+        tuned = [function for index, function in enumerate(functions[split]) if split == "validation" or index % 5 < 2]
         sides.append(Side(split, functions[split], tuned, mine, list(borderline)))
     return sides
 
