@@ -1,0 +1,139 @@
+"""The estimate against the papers' own figures, and the count of activations against what PyTorch keeps."""
+
+import json
+import re
+import weakref
+
+import pytest
+import torch
+import typer
+from torch.utils._python_dispatch import TorchDispatchMode
+from typer.testing import CliRunner
+
+from evaluation.chips import GPUS
+from evaluation.estimate import PUBLISHED_TOKENS, Job, estimate
+from evaluation.inference_budget import chinchilla_loss, for_inference_budget
+from evaluation.training_memory import activation_bytes, memory_per_gpu
+from flows.commands.estimate import register
+from model.activation_checkpointing import checkpoint_activations
+from model.config import ModelConfig, parameter_count
+from model.pretrain_config import PretrainConfig
+from model.transformer import build_model
+
+APP = typer.Typer()
+APP.callback()(lambda: None)
+register(APP)
+
+
+def quipu(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(APP, ["estimate", *arguments])
+    return result.exit_code, re.sub(r"[\s│]+", " ", result.output)  # without the box around a mistake
+
+
+def test_llama_65b_takes_what_the_paper_says() -> None:
+    """L1 §2.4: around 380 tokens/s/GPU on 2048 A100-80GB, 1.4T tokens in approximately 21 days."""
+    code, output = quipu("llama-65b", "--gpus", "2048", "--gpu", "a100-80gb", "--mfu", "0.477", "--json")
+    found = json.loads(output)
+    assert code == 0 and found["parameters"] == 65_285_660_672
+    assert found["tokens_per_second_per_gpu"] == pytest.approx(380, rel=0.03)
+    assert found["days"] == pytest.approx(21, rel=0.03)
+    assert found["mfu_is"] == "given" and 0.3 < found["mfu_modelled"] < 0.7
+    assert not found["fits"] and found["change"] == "--set pretrain.zero_stage=3"
+    # L1 Table 15: 1,022,362 GPU hours, 449 MWh, 173 t for the 65B
+    assert found["mwh"] == pytest.approx(449, rel=0.03) and found["tco2eq"] == pytest.approx(173, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("preset", "hours", "watts", "tonnes"),
+    [
+        ("llama2-7b", 184_320, 400, 31.22),
+        ("llama2-13b", 368_640, 400, 62.44),
+        ("llama2-34b", 1_038_336, 350, 153.90),
+        ("llama2-70b", 1_720_320, 400, 291.42),
+    ],
+)
+def test_the_mfu_that_gives_llama_2s_hours_gives_its_carbon(preset: str, hours: float, watts: float, tonnes: float) -> None:
+    """L2 Table 2."""
+    model, gpu = ModelConfig(preset=preset), GPUS["a100-80gb"]
+    job = Job(model, PretrainConfig(), PUBLISHED_TOKENS[preset], 1024, gpu, mfu=0.5)
+    reached = 0.5 * estimate(job)["gpu_hours"] / hours
+    assert 0.35 < reached < 0.6
+    changed = Job(model, PretrainConfig(), job.tokens, 1024, type(gpu)(**{**vars(gpu), "watts": watts}), mfu=reached)
+    assert estimate(changed)["tco2eq"] == pytest.approx(tonnes, abs=0.01)
+
+
+class _Kept(TorchDispatchMode):
+    """Bytes of the tensors made under it that are still alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self._seen = 0, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {
+            t.untyped_storage()._cdata for t in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)
+        }
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage(), given)
+        return result
+
+    def _count(self, storage, given) -> None:
+        if storage._cdata in given or storage._cdata in self._seen:
+            return
+        self._seen.add(storage._cdata)
+        self.bytes += storage.nbytes()
+        weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+
+    def _gone(self, key, size) -> None:
+        self._seen.discard(key)
+        self.bytes -= size
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mode", ["none", "selective", "full"])
+def test_activations_are_counted_as_pytorch_keeps_them(mode: str, dtype: torch.dtype) -> None:
+    """What a forward pass leaves alive for the backward pass, two depths apart, so that a layer stands alone."""
+    kept = []
+    for layers in (2, 4):
+        config = ModelConfig(dim=128, n_layers=layers, n_heads=4, vocab_size=64, context_length=64, multiple_of=32)
+        model = build_model(config, 0).to(dtype)
+        checkpoint_activations(model, mode)
+        tokens = torch.randint(0, 64, (3, 64))
+        model(tokens, labels=tokens)  # the rotary table is made once
+        with _Kept() as live:
+            loss = model(tokens, labels=tokens)
+        kept.append(live.bytes)
+        del loss
+    measured = (kept[1] - kept[0]) / 2 / tokens.numel()
+    counted, _ = activation_bytes(config, mode, dtype.itemsize)
+    assert counted == pytest.approx(measured, rel=0.03)
+
+
+def test_zero_divides_what_it_says() -> None:
+    model = ModelConfig(preset="llama-7b")
+    count = parameter_count(model)
+    at = [memory_per_gpu(model, PretrainConfig(zero_stage=stage), 8, 1) for stage in (1, 2, 3)]
+    assert [round(m.optimizer) for m in at] == [round(12 * count / 8)] * 3
+    assert [round(m.gradients) for m in at] == [4 * count, round(4 * count / 8), round(4 * count / 8)]
+    assert at[0].weights == at[1].weights == 2 * count and at[2].weights < count
+
+
+def test_more_inference_wants_a_smaller_model_for_longer() -> None:
+    """L1 §1; the three rows reach one loss."""
+    given, trained, served = for_inference_budget(65e9, 1.4e12, 1e13)
+    losses = [chinchilla_loss(row["parameters"], row["tokens"]) for row in (given, trained, served)]
+    assert max(losses) - min(losses) < 1e-9
+    assert served["parameters"] < trained["parameters"] and served["tokens"] > trained["tokens"]
+    assert trained["training_flops"] <= given["training_flops"] and served["flops"] <= trained["flops"]
+
+
+def test_mistakes_are_told() -> None:
+    assert "'a200' is not one of a100-40gb" in quipu("llama-7b", "--gpu", "a200")[1]
+    assert "no share above 0" in quipu("llama-7b", "--mfu", "47.7")[1]
+    assert "does not divide among 7 ranks" in quipu("llama-7b", "--gpus", "7")[1]
+    assert "only pretrain.… can be changed" in quipu("llama-7b", "--set", "model.dim=3")[1]
+    assert "pretrain.zero_stage: Input should be 0, 1, 2 or 3" in quipu("llama-7b", "--set", "pretrain.zero_stage=x")[1]
+    code, output = quipu("configs/demo.yaml", "--gpus", "1")
+    assert code == 0 and "1,572,864" in output
