@@ -32,6 +32,8 @@ lint: setup ## format, lint and types
 
 bench: setup ## the figures of docs/performance.md
 	$(BIN)/python -m bench.spine
+	$(BIN)/python -m bench.train small
+	$(BIN)/python -m bench.generate small small-alone
 
 clean: ## remove the environment and what was built; never runs/
 	rm -rf $(VENV) build *.egg-info
