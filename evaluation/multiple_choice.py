@@ -68,8 +68,11 @@ def evaluate(model: LanguageModel, items: Iterable[Item], config: MultipleChoice
 
 
 def askable(rows: Iterable[Mapping[str, Any]]) -> list[Item]:
-    """Of the rows of an evaluation set (`data.eval_sets.ITEMS`), those that have a question, choices and a right one."""
-    return [row for row in rows if row["question"] and row["choices"] and row["answer"] in row["choices"]]
+    """Of the rows of an evaluation set (`data.eval_sets.ITEMS`), those with a question, choices and one that is right.
+
+    Published sets hold some in which the right choice stands twice; these are not asked.
+    """
+    return [row for row in rows if row["question"] and row["choices"] and list(row["choices"]).count(row["answer"]) == 1]
 
 
 def _checked(item: Item) -> Item:

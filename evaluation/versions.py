@@ -5,7 +5,9 @@ their ids alone, so that versions, and the base model asked in plain text, can b
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ ANSWERS = pa.schema(
         ("helpfulness", pa.float64()),  # σ of what the reward model gives, as is safety
         ("safety", pa.float64()),
         ("combined", pa.float64()),  # R_c
+        ("f1", pa.float64()),  # of the answer's words with those of the reference answer; null where there is none
     ]
 )
 RESAMPLES, AT_ONCE = 10_000, 500
@@ -61,6 +64,9 @@ def answer_held_out(
 
     torch.set_num_threads(1)
     rows, left_out = _answered(model, prompts, config)
+    references = _references(prompts)
+    for row in rows:
+        row["f1"] = _compared(row["answer"], references, row["prompt_id"])
     if not rows:
         raise CorpusError(prompts, "holds no prompt that fits into the model's context")
     for name, folder in (("helpfulness", helpfulness), ("safety", safety)):
@@ -96,7 +102,21 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "n": len(rows),
         "finished": float(np.mean([row["finished"] for row in rows])),
         "answer_tokens": float(np.mean([row["tokens"] for row in rows])),
+        "answer_f1": mean_f1(row.get("f1") for row in rows),
     }
+
+
+def mean_f1(values: Iterable[float | None]) -> dict[str, float] | None:
+    """Mean word F1 of the answers that have a reference; None if no prompt has one."""
+    found = [value for value in values if value is not None]
+    return {"f1": float(np.mean(found)), "n": len(found)} if found else None
+
+
+def word_f1(answer: str, reference: str) -> float:
+    """F1 of the words that two texts share, case and punctuation aside, each counted as often as both have it (SQuAD)."""
+    ours, theirs = (Counter(re.findall(r"\w+", text.lower())) for text in (answer, reference))
+    shared = (ours & theirs).total()
+    return 2 * shared / (ours.total() + theirs.total()) if shared else 0.0
 
 
 def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
@@ -125,6 +145,14 @@ def base_answers(model: Path, prompts: Path, ids: Sequence[str], config: HeldOut
         stop=("\nQuestion:",),
     )
     return [{"id": id, "answer": valid_text(answer).strip()} for id, answer in zip(ids, found, strict=True)]
+
+
+def base_f1(model: Path, prompts: Path, config: HeldOutConfig) -> dict[str, float] | None:
+    """As `answer_f1` of `summary`, for the base model, asked in plain text."""
+    references = _references(prompts)
+    asked = [row["id"] for row in _asked(prompts, config.prompts_per_kind) if row["id"] in references]
+    answers = base_answers(model, prompts, asked, config) if asked else []
+    return mean_f1(_compared(row["answer"], references, row["id"]) for row in answers)
 
 
 def plain_text(messages: Sequence[dict[str, str]]) -> str:
@@ -159,6 +187,16 @@ def _answered(folder: Path, prompts: Path, config: HeldOutConfig) -> tuple[list[
         for prompt, one in zip(fitting, drawn, strict=True)
     ]
     return rows, len(asked) - len(fitting)
+
+
+def _references(prompts: Path) -> dict[str, str]:
+    """Reference answers of the prompts about helpfulness by id: to refuse well there are many ways."""
+    rows = read_rows([prompts], ["id", "kind", "reference"])
+    return {row["id"]: row["reference"] for row in rows if row["kind"] == "helpfulness" and row["reference"]}
+
+
+def _compared(answer: str, references: Mapping[str, str], id: str) -> float | None:
+    return word_f1(answer, references[id]) if id in references else None
 
 
 def _row(prompt: "Prompt", answer: str, tokens: int, finished: bool) -> dict[str, Any]:

@@ -277,7 +277,5 @@ def _evaluate(recipe: Recipe) -> list[Stage]:
         if stage == "sft":
             inputs += ("pretrain",)
         reads = (*scored, "evaluation.held_out")
-        found.append(
-            Stage(f"evaluate-{stage}", "tasks.evaluate:evaluate_version", inputs, reads, kind="evaluation", group="evaluate")
-        )
+        found.append(Stage(f"evaluate-{stage}", "tasks.evaluate:evaluate_version", inputs, reads, "evaluation", 2, "evaluate"))
     return found

@@ -29,7 +29,7 @@ def evaluate_checkpoints(context: StageContext) -> None:
 
 def evaluate_version(context: StageContext) -> None:
     """One chat model: benchmarks, and its answers to held-out prompts as both reward models see them (L2 §3.2.3)."""
-    from evaluation.versions import answer_held_out, base_answers
+    from evaluation.versions import answer_held_out, base_answers, base_f1
 
     config, held_out = context.config["evaluation.multiple_choice"], context.config["evaluation.held_out"]
     name = context.stage.inputs[0]
@@ -49,6 +49,7 @@ def evaluate_version(context: StageContext) -> None:
     if "pretrain" in context.inputs:
         shown = [sample["id"] for sample in answers.value["samples"]]
         context.metrics["base_samples"] = base_answers(model_of(context, "pretrain"), prompts, shown, held_out)
+        context.metrics["base_answer_f1"] = base_f1(model_of(context, "pretrain"), prompts, held_out)
     combined = answers.value["held_out"]["combined"]
     accuracies = ", ".join(f"{task} {row['accuracy']:.1%}" for task, row in scores.value["tasks"].items())
     context.metrics["headline"] = f"held-out reward {combined:.3f}, {accuracies}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.curves import ALL, is_figure
-from evaluation.report.data import BASE, ReportData, StageReport
+from evaluation.report.data import BASE, EVALUATION, ReportData, StageReport
 
 REWARD = "reward-"
 SFT, SAMPLE, TUNE, PPO = "sft", r"round\d+-sample", r"round\d+-tune", r"round\d+-ppo"  # names of stages
@@ -57,7 +57,18 @@ def alignment(data: ReportData) -> dict[str, Any]:
         "ppo_kl": _figure(ppo, "ppo_kl"),
         "ppo_helpfulness_gain": _figure(ppo, "helpfulness_gain"),
         "ppo_safety_gain": _figure(ppo, "safety_gain"),
+        "answer_f1": _answer_f1(data),
     }
+
+
+def _answer_f1(data: ReportData) -> dict[str, float]:
+    """Word F1 of each version's answers to held-out questions with the reference; that of the base model beside it."""
+    evaluated = [stage for stage in data.evaluated() if stage.metrics.get("held_out")]
+    found = {
+        stage.name.removeprefix(EVALUATION): (stage.metrics["held_out"].get("answer_f1") or {}).get("f1") for stage in evaluated
+    }
+    base = next((stage.metrics["base_answer_f1"]["f1"] for stage in evaluated if stage.metrics.get("base_answer_f1")), None)
+    return {model: value for model, value in {BASE: base, **found}.items() if is_figure(value)}
 
 
 def newest(data: ReportData, pattern: str, key: str) -> Mapping[str, Any]:

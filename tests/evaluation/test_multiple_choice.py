@@ -137,3 +137,9 @@ def test_wilson_against_published_values():
     assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert wilson(0, 0) == (0.0, 1.0) and math.isclose(sum(wilson(5, 10)), 1.0)
+
+
+def test_items_without_one_right_choice_are_not_asked() -> None:
+    item = {"id": "a", "question": "Which?", "choices": ["one", "two"], "answer": "two"}
+    twice = {**item, "choices": ["two", "one", "two"]}
+    assert askable([item, twice, {**item, "answer": None}, {**item, "choices": []}, {**item, "question": ""}]) == [item]

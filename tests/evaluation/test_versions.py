@@ -10,7 +10,16 @@ import pytest
 
 from data.documents import CorpusError, read_rows
 from data.prompts import PROMPTS
-from evaluation.versions import ANSWERS, HeldOutConfig, answer_held_out, base_answers, bootstrap_mean, plain_text, prompt_text
+from evaluation.versions import (
+    ANSWERS,
+    HeldOutConfig,
+    answer_held_out,
+    base_answers,
+    bootstrap_mean,
+    plain_text,
+    prompt_text,
+    word_f1,
+)
 from model.chat_format import encode_exchange, encode_prompt
 from model.checkpoint_format import load_model
 from model.generate import Sampling, generate
@@ -152,3 +161,10 @@ def test_no_prompt_is_an_explained_mistake(setting, tmp_path):
     folder, _ = setting
     with pytest.raises(CorpusError, match="no prompt that fits"):
         answer(folder, tmp_path / "x", prompts=write(tmp_path / "long.parquet", PROMPTS, [prompt(0, "so " * 90)]))
+
+
+def test_word_f1_is_that_of_squad() -> None:
+    """Two of three words are shared with two of four: precision 2/3, recall 1/2."""
+    assert word_f1("Find a root.", "find the root quickly") == pytest.approx(2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2))
+    assert word_f1("the the the", "the cat") == pytest.approx(2 / 5)
+    assert word_f1("", "anything") == 0.0

@@ -76,6 +76,11 @@ def _rewards(stages: Sequence[StageReport], colours: Mapping[str, int]) -> Marku
     rows = [(title, *(figure((one.get(kind) or {}).get(judge), 3) for one in found)) for title, judge, kind in asked]
     rows.append(("combined, all prompts", *(figure(one.get("combined"), 3) for one in found)))
     rows.append(("95 % interval", *(_between(one.get("combined_ci95")) for one in found)))
+    base = next((stage.metrics["base_answer_f1"]["f1"] for stage in judged if stage.metrics.get("base_answer_f1")), None)
+    beside = f" (base model {figure(base, 3)})" if is_figure(base) else ""
+    rows.append(
+        (f"word F1 with the reference answer{beside}", *(figure((one.get("answer_f1") or {}).get("f1"), 3) for one in found))
+    )
     return join(_reward_bars(judged, colours), table(["held-out reward", *names], rows))
 
 
