@@ -10,7 +10,7 @@ FREE_SHARE = 0.06  # chosen: of a GPU's memory, what the allocator's gaps may ta
 
 @dataclass(frozen=True)
 class Gpu:
-    """One kind of accelerator, from its maker's data sheet; the rates reached and the price are chosen, see below."""
+    """One kind of accelerator, from its maker's data sheet; network, `reached` and price are chosen."""
 
     memory_gib: float
     peak_flops: float  # dense bf16

@@ -49,6 +49,7 @@ def estimate(job: Job) -> dict[str, Any]:
     """Everything `quipu estimate --json` prints. Raises TrainingRefused for a batch that does not divide."""
     rows = micro_rows(job.pretrain, batch_rows(job.pretrain, job.model.context_length), job.gpus)
     memory = memory_per_gpu(job.model, job.pretrain, job.gpus, rows)
+    fits = memory.total <= job.gpu.usable_bytes
     model_flops = flops_per_token(job.model)
     modelled = modelled_mfu(job.model, job.pretrain, job.gpu, job.gpus)
     mfu = modelled if job.mfu is None else job.mfu
@@ -62,8 +63,8 @@ def estimate(job: Job) -> dict[str, Any]:
         "memory_gib": memory.to_json(),
         "gpu_memory_gib": job.gpu.memory_gib,
         "micro_batch_rows": rows,
-        "fits": memory.total <= job.gpu.usable_bytes,
-        "change": None if memory.total <= job.gpu.usable_bytes else _what_fits(job),
+        "fits": fits,
+        "change": None if fits else _what_fits(job),
         "mfu": mfu,
         "mfu_is": "modelled" if job.mfu is None else "given",
         "mfu_modelled": modelled,
@@ -121,7 +122,8 @@ def _inference(job: Job) -> dict[str, float]:
     gpus = max(1, math.ceil((weights + cache) / gpu.usable_bytes))
     room = gpu.usable_bytes * gpus - weights
     batch = max(1, int(room / cache))
-    step = max((weights + batch * cache) / (gpus * gpu.memory_bandwidth), _batch_flops(model, batch) / (gpus * gpu.peak_flops))
+    computing = batch * flops_per_token(model, training=False) / (gpus * gpu.peak_flops)
+    step = max((weights + batch * cache) / (gpus * gpu.memory_bandwidth), computing)
     return {
         "weights_gib": weights / GIB,
         "cache_gib_per_context": cache / GIB,
@@ -131,7 +133,3 @@ def _inference(job: Job) -> dict[str, float]:
         "tokens_per_second": batch / step,
         "dollars_per_million_tokens": job.price * gpus / 3600 * step / batch * 1e6,
     }
-
-
-def _batch_flops(model: ModelConfig, batch: int) -> float:
-    return batch * flops_per_token(model, training=False)

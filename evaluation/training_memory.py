@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from evaluation.chips import GIB
 from model.config import ModelConfig, parameter_count
+from model.engine import BUCKET_ELEMENTS
 from model.loss import CHUNK_LOGITS
 from model.pretrain_config import PretrainConfig
 
-BUCKET_ELEMENTS = 1 << 26  # as in model/engine.py: at most so many parameters reduced or gathered at once
 LIVE_PARAMETERS = 1_000_000_000  # DeepSpeed's default for ZeRO 3: gathered at once
 FORMULA = (
     "weights: bytes·N, over the ranks under ZeRO 3, and what is gathered; gradients: 4·N, over the ranks under ZeRO 2 and 3; "
