@@ -6,7 +6,6 @@ is how much of the machine's own rate for large fp32 matrix products the model's
 """
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,9 +29,7 @@ def _ours(shape: str, compile_layers: bool) -> dict[str, Any]:
     from model.pretrain import prepare_model
     from model.pretrain_config import PretrainConfig, PretrainJob
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     device = engines.prepare_process(0, THREADS, True)
     rows, config = BATCH[shape], SHAPES[shape]
     settings = engines.EngineSettings(0, "fp32", rows, rows, 1, 1.0, 1e-3, 0.9, 0.95, 1e-5, 0.1)

@@ -9,6 +9,7 @@ import atexit
 import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ POOL, POOL_TYPE = "cpu", "process"
 WORKER = ("worker", "start", "--name", "quipu", "--limit", "2")
 START_SECONDS, SAVE_SECONDS, STOP_SECONDS = 120.0, 120.0, 15.0
 LOOPBACK = "127.0.0.1"
+QUIET_PORTS = range(20000, 32768)
 Identity = tuple[int, int | None]  # pid and start time
 # What a server needs only for its dashboard, its automations and for telling others about itself.
 FOR_ONE_RUN = {
@@ -72,7 +74,7 @@ def serve_this_run(store: str) -> tuple[str, Callable[[], None]]:
     """
     home = prefect_home(store)
     turn = _take_turn(home)
-    port = _free_port()
+    port = free_port()
     api = f"http://{LOOPBACK}:{port}/api"
     environment = os.environ | prefect_settings(store) | FOR_ONE_RUN | {"PREFECT_API_URL": api}
     guard = (sys.executable, "-S", str(ROOT / "tasks" / "guard.py"))
@@ -165,10 +167,13 @@ def _require_free(port: int, api: str) -> None:
             raise StoreError(f"port {port}: another program listens there; choose another with --port") from None
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
+def free_port() -> int:
+    """A port that nobody listens on, below those the kernel gives to connections: none of them takes it meanwhile."""
+    for port in random.SystemRandom().sample(QUIET_PORTS, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise StoreError(f"no free port from {QUIET_PORTS.start} to {QUIET_PORTS.stop}")
 
 
 def _ask_to_stop(flow_runs: list[int]) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -104,9 +103,8 @@ def rank_environment(resources: Resources) -> dict[str, str]:
     if not has_gpu():
         environment["DS_ACCELERATOR"] = "cpu"
     if resources.launcher == "torchrun" and resources.ranks == 1:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
-        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        # port 0: a free one, chosen when it is bound
+        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     return environment
 
 

@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flows.local_server import start, stop
+from flows.local_server import free_port, start, stop
 from store.process import is_alive, process_tree
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -86,12 +85,6 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
             return value
         time.sleep(0.1)
     raise AssertionError(f"did not come true within {seconds:g} s")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def processes_of(store: Path) -> list[str]:

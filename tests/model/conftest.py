@@ -1,18 +1,14 @@
 """A small model, a small mixture, and ranks started as a launcher starts them."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.model.ranks import Ranks
+
 SHAPE = {"dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 97, "context_length": 32, "multiple_of": 16}
 STEPS, BATCH = 40, 8
 
@@ -87,57 +83,18 @@ def make_job(mixture):
     return make
 
 
-class Ranks:
-    """Ranks of one job in a process group of their own, as a launcher starts them."""
-
-    def __init__(self, job, count, crash_at=None):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        self.log = job.parent / "ranks.log"
-        self.processes = []
-        for rank in range(count):
-            environment = {
-                **os.environ,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(count),
-                "PYTHONPATH": str(ROOT),
-            }
-            environment |= {
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "OMP_NUM_THREADS": "1",
-                "PYTHONWARNINGS": "ignore::FutureWarning",
-            }
-            environment |= {"QUIPU_CRASH_AT": crash_at} if crash_at else {}
-            group = self.processes[0].pid if self.processes else 0
-            command = [sys.executable, "-m", "model.pretrain_rank", "--job", str(job)]
-            with open(self.log, "ab") as log:
-                process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, process_group=group, cwd=ROOT)
-            self.processes.append(process)
-
-    def wait(self):
-        """Exit codes of the ranks; what they said is printed, for a test that fails."""
-        codes = [process.wait(timeout=120) for process in self.processes]
-        print(self.log.read_text()[-4000:])
-        return codes
-
-
 @pytest.fixture(scope="session")
 def start_ranks():
     """start_ranks(job, count, crash_at=None); what is still running at the end is killed."""
     started = []
 
     def start(job, count, crash_at=None):
-        started.append(Ranks(job, count, crash_at))
+        started.append(Ranks("model.pretrain_rank", job, count, crash_at))
         return started[-1]
 
     yield start
     for ranks in started:
-        for process in ranks.processes:
-            if process.poll() is None:
-                process.kill()
+        ranks.kill()
 
 
 @pytest.fixture(scope="session")

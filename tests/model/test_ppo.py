@@ -25,7 +25,8 @@ from model.run_log import read_metrics
 from model.sampling import Prompt
 from model.scoring import token_losses
 from model.transformer import build_model
-from tests.model.tuning_ranks import CONFIG, Ranks, asked, make_model, make_tokenizer, write, write_job
+from tests.model.ranks import Ranks
+from tests.model.tuning_ranks import CONFIG, asked, make_model, make_tokenizer, write, write_job
 
 CPU = torch.device("cpu")
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(0, 1000))

@@ -19,7 +19,8 @@ from model.reward_config import MARGINS, RewardConfig
 from model.reward_model import RewardModel, from_model, load_reward_model, save_reward_model, score
 from model.reward_pairs import Pair, accuracies, length_baseline, mixture, read_pairs, unsafe_recall
 from model.run_log import read_metrics
-from tests.model.tuning_ranks import CONFIG, Ranks, asked, make_model, make_tokenizer, write, write_job
+from tests.model.ranks import Ranks
+from tests.model.tuning_ranks import CONFIG, asked, make_model, make_tokenizer, write, write_job
 
 LOGITS = st.floats(-20, 20)
 

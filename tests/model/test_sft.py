@@ -14,7 +14,8 @@ from model.checkpoint_format import load_model
 from model.run_log import read_metrics
 from model.sft_packing import BLANK, pack_dialogues, read_dialogues, shuffled, tokens_and_labels
 from model.tuning import by_length
-from tests.model.tuning_ranks import CONFIG, Ranks, asked, make_model, make_tokenizer, write, write_job
+from tests.model.ranks import Ranks
+from tests.model.tuning_ranks import CONFIG, asked, make_model, make_tokenizer, write, write_job
 
 COLOURS = ("red", "green", "blue")
 
