@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test soak lint bench clean
+.PHONY: help setup demo smoke test soak lint bench peers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,15 @@ bench: setup ## the figures of docs/performance.md
 	$(BIN)/python -m bench.train small
 	$(BIN)/python -m bench.generate small small-alone
 
+peers: .peers/.set-up ## the environment of the tools that bench.data compares with (about 1 GB)
+
+.peers/.set-up: constraints/peers.txt
+	@test -x .peers/bin/python || $(PYTHON) -m venv .peers
+	@.peers/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r constraints/peers.txt
+	@touch $@
+
 clean: ## remove the environment and what was built; never runs/
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .peers build *.egg-info
 
 $(STAMP): constraints/cpu.txt pyproject.toml docker/build-kenlm
 	@command -v $(PYTHON) >/dev/null || { echo "quipu: no $(PYTHON) here; install Python 3.11 or newer, or say make $(MAKECMDGOALS) PYTHON=…"; exit 2; }

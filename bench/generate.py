@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.llama_shapes import SHAPES, peer_model
-from bench.peers import THREADS, main
+from bench.turns import THREADS, main
 
 CASES = {"small": ("small", 32), "medium": ("medium", 32), "small-alone": ("small", 1)}
 NEW_TOKENS, SHORTEST, LONGEST = 64, 16, 96

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.llama_shapes import BATCH, SHAPES, peer_model
-from bench.peers import THREADS, main
+from bench.turns import THREADS, main
 
 STEPS, WARM_UP = 8, 2
 
