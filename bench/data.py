@@ -120,9 +120,10 @@ def _show(row: dict[str, Any], as_json: bool) -> None:
     elif "missing" in row:
         print(f"{row['what']:<18} {row['peer']}: not here: {row['missing']}", flush=True)
     else:
-        said = f"{row['what']:<18} {row['ours']:>12,.2f} {row['unit']:<12} {row['peer']} {row['peer_rate']:,.2f}   {row['ratio']:.2f} x"
+        said = f"{row['what']:<18} {row['ours']:>12,.2f} {row['unit']:<12} {row['peer']} {row['peer_rate']:,.2f}"
         goal = f" (goal {row['goal']:g})" if "goal" in row else ""
-        print(f"{said}{goal}   {row['rows']:,} rows, {row['bytes'] / 2**20:,.1f} MiB  {row.get('remark', '')}", flush=True)
+        size = f"{row['rows']:,} rows, {row['bytes'] / 2**20:,.1f} MiB"
+        print(f"{said}   {row['ratio']:.2f} x{goal}   {size}  {row.get('remark', '')}", flush=True)
 
 
 if __name__ == "__main__":
