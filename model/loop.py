@@ -4,7 +4,6 @@ A step takes the objective's micro-batches, adds up their gradients, updates onc
 the ranks agree on stopping, and rank 0's view decides nothing alone: every branch below is taken by all ranks or none.
 """
 
-import math
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model import engine as engines
-from model.run_log import Diverged, RunLog
+from model.divergence import DivergenceWatch
+from model.run_log import RunLog
 from model.stop import StopRequest
 from store.crash_points import crash_point
 
@@ -54,6 +54,7 @@ class LoopSettings:
     save: Callable[[dict[str, Any]], None]
     publish: Callable[[int], None]
     speed: Callable[[float], dict[str, float | None]]  # tokens/s to further figures
+    watch: DivergenceWatch
 
 
 def train_loop(
@@ -61,7 +62,7 @@ def train_loop(
 ) -> bool:
     """Train from `state` (step, tokens_seen, batch_digest) to the last step; False if asked to stop before it.
 
-    Raises Diverged when the loss or the gradient is not finite.
+    Raises Diverged where the watch finds a step broken; its update has been made by then.
     """
     step, said = int(state["step"]), "starting"
     tokens_seen, saved = int(state["tokens_seen"]), step
@@ -79,13 +80,13 @@ def train_loop(
         step += 1
         lr = settings.rate(step)
         loss, norm = _step(engine, objective, batch, int(labels), lr, partial(log.beat, step, settings.steps, said))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise Diverged(f"step {step}: the loss is {loss}, the gradient's norm {norm}, at learning rate {lr:.3g}")
+        settings.watch.check(step, loss, norm, lr)
         said = f"loss {loss:.3f}"
         tokens_seen += batch.tokens
-        state = {"step": step, "tokens_seen": tokens_seen, "batch_digest": batch.digest}
+        position = {"step": step, "tokens_seen": tokens_seen, "batch_digest": batch.digest}
+        state = {**state, **position, **settings.watch.state()}
         seconds = time.perf_counter() - began
-        _log_step(log, settings, state, loss, norm, lr, batch.tokens / seconds, seconds)
+        _log_step(log, settings, position, loss, norm, lr, batch.tokens / seconds, seconds)
         if step == settings.steps or step % settings.validate_every == 0:
             _validate(engine, objective, log, step, tokens_seen)
         if settings.publish_every and step % settings.publish_every == 0:
@@ -130,12 +131,19 @@ def _validate(engine: Any, objective: Objective, log: RunLog, step: int, tokens_
 
 
 def _log_step(
-    log: RunLog, settings: LoopSettings, state: dict[str, Any], loss: float, norm: float, lr: float, speed: float, seconds: float
+    log: RunLog,
+    settings: LoopSettings,
+    position: dict[str, Any],
+    loss: float,
+    norm: float,
+    lr: float,
+    speed: float,
+    seconds: float,
 ) -> None:
     log.write(
         {
             "kind": "step",
-            **state,
+            **position,
             "loss": loss,  # nats per token, mean over the labels of the step
             "grad_norm": norm,
             "lr": lr,

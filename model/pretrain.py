@@ -19,11 +19,12 @@ from model import engine as engines
 from model.activation_checkpointing import checkpoint_activations
 from model.checkpoint import CheckpointMismatch, resume, save_checkpoint
 from model.checkpoint_format import save_weights
+from model.divergence import DivergenceWatch, past_the_break
 from model.flops import flops_per_token, peak_flops
 from model.loop import Batch, LoopSettings, train_loop
 from model.pretrain_config import RESULT_FREE, PretrainJob, TrainingRefused, batch_rows, micro_rows, step_count
 from model.rows import Rows, read_step, steps, validation_sources
-from model.run_log import RunLog
+from model.run_log import Diverged, RunLog
 from model.schedule import learning_rate
 from model.stop import StopRequest
 from model.transformer import Transformer
@@ -62,11 +63,19 @@ def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
     identity = run_identity(job, batch, last)
     state = resume(engine, job.checkpoints) or {**START, "identity": identity}
     check_same_run(state, identity, rows, batch)
-    log.start(int(state["step"]))
     objective = NextToken(rows, batch, micro, device, job)
     publish = partial(_publish, engine, job)
-    settled = _loop_settings(engine, job, last, identity, publish, device)
-    finished = train_loop(engine, objective, settled, log, state, stop)
+    finished = None
+    log.start(int(state["step"]))
+    while finished is None:
+        objective.skipped = state.get("skipped", 0)
+        settled = _loop_settings(engine, job, last, len(rows) // batch, state, publish, device)
+        try:
+            finished = train_loop(engine, objective, settled, log, state, stop)
+        except Diverged as broke:
+            state = past_the_break(resume(engine, job.checkpoints), state, broke, config.max_rollbacks)
+            log.start(int(state["step"]))
+            log.write({"kind": "rollback", "step": state["step"] + 1, **state["rollbacks"][-1], "skipped": state["skipped"]})
     if finished:
         publish(job.output / "model")
     return finished
@@ -81,11 +90,12 @@ class NextToken:
         sources = validation_sources(job.validation)
         self.held_out = {source: Rows([path], rows.length) for source, path in sources.items()}
         self.validate_rows = job.pretrain.validate_rows
+        self.skipped = 0  # batches that a broken run left out so far
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Steps start..stop-1 of this rank."""
         per_row = self.rows.length - 1
-        for step in steps(self.rows, start, stop, self.batch, self.rank, self.world):
+        for step in steps(self.rows, start + self.skipped, stop + self.skipped, self.batch, self.rank, self.world):
             pieces = [step.rows[at : at + self.micro] for at in range(0, len(step.rows), self.micro)]
             yield Batch(pieces, labels=len(step.rows) * per_row, tokens=self.batch * per_row, digest=step.digest)
 
@@ -144,21 +154,21 @@ def check_same_run(state: dict[str, Any], identity: dict[str, Any], rows: Rows, 
     if differing:
         was = ", ".join(f"{name} {state['identity'].get(name)} → {identity[name]}" for name in differing)
         raise CheckpointMismatch(f"the checkpoint belongs to a run with other settings: {was}")
-    if state["step"] and read_step(rows, state["step"] - 1, batch, 0, 1).digest != state["batch_digest"]:
+    newest = state["step"] - 1 + state.get("skipped", 0)
+    if state["step"] and read_step(rows, newest, batch, 0, 1).digest != state["batch_digest"]:
         raise CheckpointMismatch(f"the checkpoint belongs to a run over other data: batch {state['step']} differs")
 
 
 def _loop_settings(
-    engine: Any, job: PretrainJob, last: int, identity: dict[str, Any], publish: Any, device: torch.device
+    engine: Any, job: PretrainJob, last: int, batches: int, state: dict[str, Any], publish: Any, device: torch.device
 ) -> LoopSettings:
+    """The clock of a run of `last` steps over `batches` batches; what it has skipped it may miss at its end."""
     config = job.pretrain
     peak = job.peak_flops or (peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None)
     per_token, world = flops_per_token(job.model), dist.get_world_size()
 
     def save(state: dict[str, Any]) -> None:
-        save_checkpoint(
-            engine, job.checkpoints, {**state, "identity": identity}, keep_last=config.keep_last, keep_every=config.keep_every
-        )
+        save_checkpoint(engine, job.checkpoints, state, keep_last=config.keep_last, keep_every=config.keep_every)
 
     def speed(tokens_per_second: float) -> dict[str, float | None]:
         flops = tokens_per_second * per_token
@@ -166,7 +176,7 @@ def _loop_settings(
 
     rate = partial(learning_rate, peak=config.lr, steps=last, warmup_steps=config.warmup_steps, min_ratio=config.min_lr_ratio)
     return LoopSettings(
-        steps=last,
+        steps=min(last, batches - state.get("skipped", 0)),
         rate=rate,
         checkpoint_every=config.checkpoint_every,
         validate_every=config.validate_every,
@@ -174,6 +184,7 @@ def _loop_settings(
         save=save,
         publish=lambda step: publish(job.output / "checkpoints" / f"step-{step:06d}"),
         speed=speed,
+        watch=DivergenceWatch(config.spike_nats, state.get("recent_losses")),
     )
 
 

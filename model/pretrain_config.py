@@ -36,6 +36,8 @@ class PretrainConfig(Section):
     validate_every: int = Field(500, gt=0)  # chosen, steps; also before the first and after the last
     validate_rows: int = Field(256, gt=0)  # chosen: at most so many held-out rows of each source
     publish_every: int | None = Field(None, gt=0)  # L1 Fig. 1-2: weights to be evaluated while training goes on
+    max_rollbacks: int = Field(3, ge=0)  # chosen: times a broken run goes back to its checkpoint and past those batches
+    spike_nats: float | None = Field(None, gt=0)  # chosen: none; a loss so far above the median of the last 100 is broken too
     deterministic: bool = True  # chosen: kernels that repeat bit for bit, where there are such
 
 
@@ -50,6 +52,7 @@ RESULT_FREE = {  # fields that may differ between a run and its resumption
     "validate_rows",
     "publish_every",
     "deterministic",
+    "max_rollbacks",
 }
 
 

@@ -18,7 +18,11 @@ HEARTBEAT_SECONDS = 2.0
 
 
 class Diverged(Exception):
-    """The loss or the gradient is no longer a number."""
+    """The loss or the gradient is no longer that of a model that learns; `step` is where."""
+
+    def __init__(self, message: str, step: int = 0) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class RunLog:

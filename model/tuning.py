@@ -22,6 +22,7 @@ from model import engine as engines
 from model.activation_checkpointing import checkpoint_activations
 from model.checkpoint import CheckpointMismatch, save_checkpoint
 from model.checkpoint_format import TOKENIZER
+from model.divergence import DivergenceWatch
 from model.loop import LoopSettings
 from model.optimizer import adamw, parameter_groups
 from model.pretrain_config import TrainingRefused
@@ -112,6 +113,7 @@ def loop_settings(
         save=save,
         publish=lambda step: None,
         speed=lambda tokens_per_second: {},
+        watch=DivergenceWatch(),
     )
 
 

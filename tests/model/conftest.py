@@ -56,9 +56,9 @@ def mixture(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_job(mixture):
-    """make_job(folder, **pretrain) writes job.json in `folder` and returns its path."""
+    """make_job(folder, rows=files, **pretrain) writes job.json in `folder` and returns its path."""
 
-    def make(folder, **pretrain):
+    def make(folder, rows=None, **pretrain):
         folder.mkdir(parents=True, exist_ok=True)
         settings = {"batch_rows": BATCH, "micro_batch_rows": 2, "precision": "fp32", "zero_stage": 2, "warmup_steps": 4}
         settings |= {
@@ -69,7 +69,7 @@ def make_job(mixture):
             "publish_every": 24,
         }
         record = {
-            "rows": sorted(map(str, mixture.glob("rows-*"))),
+            "rows": [*map(str, rows or sorted(mixture.glob("rows-*")))],
             "validation": sorted(map(str, mixture.glob("validation-*"))),
             "output": str(folder / "output"),
             "checkpoints": str(folder / "state"),
