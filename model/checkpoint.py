@@ -19,14 +19,16 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from model.reshard import SUFFIX, load_resharded
 from store.crash_points import crash_point
 from store.files import sync_directory, sync_file, write_atomic
 
 DIGESTS, STATE, LATEST = "digests.json", "state.json", "latest"
+LEFTOVERS = (".tmp", ".removed", SUFFIX)  # of a run that was cut short
 
 
 class CheckpointMismatch(Exception):
-    """A sound checkpoint that belongs to another run: other data, another model, another number of ranks."""
+    """A sound checkpoint that belongs to another run: other data, other settings, another model."""
 
 
 def save_checkpoint(engine: Any, folder: Path, state: dict[str, Any], *, keep_last: int, keep_every: int | None) -> Path:
@@ -56,12 +58,9 @@ def save_checkpoint(engine: Any, folder: Path, state: dict[str, Any], *, keep_la
 
 
 def resume(engine: Any, folder: Path) -> dict[str, Any] | None:
-    """Load the newest sound checkpoint into the engine; returns its state, or None where there is none.
-
-    Raises CheckpointMismatch if it was written by another number of ranks.
-    """
+    """Load the newest sound checkpoint into the engine; returns its state, or None where there is none."""
     if dist.get_rank() == 0 and folder.exists():
-        for left in [*folder.glob("step-*.tmp"), *folder.glob("step-*.removed")]:
+        for left in [path for ending in LEFTOVERS for path in folder.glob(f"step-*{ending}")]:
             shutil.rmtree(left, ignore_errors=True)
     dist.barrier()
     for checkpoint in _newest_first(folder):
@@ -70,12 +69,11 @@ def resume(engine: Any, folder: Path) -> dict[str, Any] | None:
                 warnings.warn(f"{checkpoint}: damaged, its digests do not hold; trying the one before", stacklevel=2)
             continue
         state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
-        if state["world_size"] != dist.get_world_size():
-            raise CheckpointMismatch(
-                f"{checkpoint} was written by {state['world_size']} ranks, this run has {dist.get_world_size()}"
-            )
-        engine.load_checkpoint(str(folder), tag=checkpoint.name, load_module_strict=True)
-        _load_random_state(checkpoint)
+        if state["world_size"] == dist.get_world_size():
+            engine.load_checkpoint(str(folder), tag=checkpoint.name, load_module_strict=True)
+            _load_random_state(checkpoint)
+        else:
+            load_resharded(engine, checkpoint)  # each rank keeps the random state it started with
         return state
     return None
 

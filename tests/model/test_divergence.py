@@ -45,7 +45,7 @@ def test_a_broken_run_goes_on_as_if_the_data_it_left_out_had_never_been(draw_row
     rows = draw_rows(40 * BATCH)
     rows[29 * BATCH : 30 * BATCH] = np.random.default_rng(5).integers(3, 97, (BATCH, rows.shape[1]))
     without = np.delete(rows, slice(24 * BATCH, 30 * BATCH), axis=0)  # from the checkpoint to the break
-    settings = {"spike_nats": 0.7, "min_lr_ratio": 1.0, "publish_every": 24, "zero_stage": 1}
+    settings = {"spike_nats": 0.7, "min_lr_ratio": 1.0, "publish_every": 24, "zero_stage": 3}
 
     def job(name, tokens):
         (tmp_path / name).mkdir(exist_ok=True)

@@ -1,6 +1,7 @@
 """PPO: its arithmetic against plain loops, what must hold exactly, and that it gains reward on prompts it never saw."""
 
 import math
+import shutil
 import signal
 
 import numpy as np
@@ -222,7 +223,11 @@ def test_it_gains_on_unseen_prompts_and_a_kill_costs_nothing(setting, tmp_path):
     ]
     assert [ranks.wait() for ranks in started] == [[0], [-signal.SIGKILL], [0, 0]]
     assert (tmp_path / "killed/state/latest").read_text() == "step-000006"
-    assert Ranks("model.ppo_rank", ppo_job(setting, tmp_path / "killed"), 1).wait() == [0]
+    for name in ("state", "logs"):
+        shutil.copytree(tmp_path / "killed" / name, tmp_path / "moved" / name)
+    resumed = Ranks("model.ppo_rank", ppo_job(setting, tmp_path / "killed"), 1)
+    moved = Ranks("model.ppo_rank", ppo_job(setting, tmp_path / "moved"), 2)  # to another number of ranks
+    assert resumed.wait() == [0] and moved.wait() == [0, 0]
 
     lines = iterations_of(tmp_path / "unbroken")
     assert [line["step"] for line in lines] == list(range(1, 11))
@@ -239,6 +244,8 @@ def test_it_gains_on_unseen_prompts_and_a_kill_costs_nothing(setting, tmp_path):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
     assert all(torch.isfinite(weight).all() for _, weight in read_tensors(tmp_path / "unbroken/output/model"))
 
+    for name in ("reward", "kl", "value_loss", "grad_norm"):
+        assert iterations_of(tmp_path / "moved")[6][name] == pytest.approx(lines[6][name], rel=1e-3, abs=1e-5), name
     first = iterations_of(tmp_path / "spread")[0]  # two ranks, ZeRO-3, other micro-batches: the same iteration
     for name in ("reward", "kl", "response_tokens", "entropy", "policy_loss", "value_loss", "grad_norm", "critic_grad_norm"):
         assert first[name] == pytest.approx(lines[0][name], rel=1e-3, abs=1e-5), name
