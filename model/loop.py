@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model import engine as engines
+from model.checkpoint import Checkpoints
 from model.divergence import DivergenceWatch
 from model.run_log import RunLog
 from model.stop import StopRequest
@@ -51,7 +52,7 @@ class LoopSettings:
     checkpoint_every: int
     validate_every: int
     publish_every: int | None
-    save: Callable[[dict[str, Any]], None]
+    checkpoints: Checkpoints
     publish: Callable[[int], None]
     speed: Callable[[float], dict[str, float | None]]  # tokens/s to further figures
     watch: DivergenceWatch
@@ -74,13 +75,15 @@ def train_loop(
         asked, labels = _sum(float(stop.asked), float(batch.labels))
         if asked:
             if saved != step:
-                settings.save(state)
+                settings.checkpoints.save(engine, state)
+            settings.checkpoints.wait()
             log.interrupted(step)
             return False
         step += 1
         lr = settings.rate(step)
         loss, norm = _step(engine, objective, batch, int(labels), lr, partial(log.beat, step, settings.steps, said))
         settings.watch.check(step, loss, norm, lr)
+        settings.checkpoints.check()
         said = f"loss {loss:.3f}"
         tokens_seen += batch.tokens
         position = {"step": step, "tokens_seen": tokens_seen, "batch_digest": batch.digest}
@@ -92,10 +95,11 @@ def train_loop(
         if settings.publish_every and step % settings.publish_every == 0:
             settings.publish(step)
         if step % settings.checkpoint_every == 0 and step < settings.steps:
-            settings.save(state)
+            settings.checkpoints.save(engine, state)
             saved = step
         log.beat(step, settings.steps, said)
         began = time.perf_counter()
+    settings.checkpoints.wait()
     log.beat(step, settings.steps, said, force=True)
     return True
 

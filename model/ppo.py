@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from data.documents import read_rows
 from model import engine as engines
-from model.checkpoint import resume, save_checkpoint
+from model.checkpoint import Checkpoints
 from model.checkpoint_format import TOKENIZER, fill, load_config, load_model, read_tensors, save_weights
 from model.config import ModelConfig
 from model.ppo_config import PpoJob
@@ -75,25 +75,27 @@ def train(job: PpoJob, log: RunLog, stop: StopRequest) -> bool:
     if job.ppo.patience is not None:
         identity["ppo.validate_every"] = job.ppo.validate_every  # each check may be the last
     fresh = {"step": 0, "best": None, "best_step": 0, "checked": 0, "checks_since": 0, "identity": identity}
-    state = resume(both, job.checkpoints) or fresh
+    checkpoints = Checkpoints(job.checkpoints, keep_last=job.ppo.keep_last)
+    state = checkpoints.resume(both) or fresh
     check_same_run(state, identity)
     log.start(int(state["step"]))
     if state["step"] == 0:
         run.before(log)
     log.beat(int(state["step"]), job.ppo.iterations, "starting", force=True)
-    finished = _iterate(run, both, state, log, stop)
+    finished = _iterate(run, both, checkpoints, state, log, stop)
     if finished:
         run.finish(log, state)
     return finished
 
 
-def _iterate(run: "Run", both: Together, state: dict[str, Any], log: RunLog, stop: StopRequest) -> bool:
+def _iterate(run: "Run", both: Together, checkpoints: Checkpoints, state: dict[str, Any], log: RunLog, stop: StopRequest) -> bool:
     """Iterations until the last, or until held-out prompts gain no more; False if asked to stop before."""
     config, saved = run.config, state["step"]
     while state["step"] < config.iterations and not run.out_of_patience(state):
         if over_ranks(torch.tensor([float(stop.asked)]))[0]:
             if saved != state["step"]:
-                run.save(both, state)
+                checkpoints.save(both, state)
+            checkpoints.wait()
             log.interrupted(state["step"])
             return False
         step = state["step"] + 1
@@ -105,9 +107,11 @@ def _iterate(run: "Run", both: Together, state: dict[str, Any], log: RunLog, sto
         if step % config.validate_every == 0 and step < config.iterations:
             run.check(log, state)
         if step % config.checkpoint_every == 0 and step < config.iterations:
-            run.save(both, state)
+            checkpoints.save(both, state)
             saved = step
+        checkpoints.check()
         log.beat(step, config.iterations, f"reward {figures['reward']:.3f}")
+    checkpoints.wait()
     log.beat(state["step"], config.iterations, "measuring on held-out prompts", force=True)
     return True
 
@@ -183,10 +187,6 @@ class Run:
     def out_of_patience(self, state: dict[str, Any]) -> bool:
         """Whether held-out prompts have not gained for long enough (L2 §3.2.3: early stopping)."""
         return self.config.patience is not None and state["checks_since"] >= self.config.patience
-
-    def save(self, both: Together, state: dict[str, Any]) -> None:
-        """A checkpoint of both engines."""
-        save_checkpoint(both, self.job.checkpoints, state, keep_last=self.config.keep_last, keep_every=None)
 
     def finish(self, log: RunLog, state: dict[str, Any]) -> None:
         """Leave the model, and what it has gained on prompts that it never saw."""

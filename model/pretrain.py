@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model import engine as engines
 from model.activation_checkpointing import checkpoint_activations
-from model.checkpoint import CheckpointMismatch, resume, save_checkpoint
+from model.checkpoint import CheckpointMismatch, Checkpoints
 from model.checkpoint_format import save_weights
 from model.divergence import DivergenceWatch, past_the_break
 from model.flops import flops_per_token, peak_flops
@@ -61,7 +61,8 @@ def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
     except ValueError as error:
         raise TrainingRefused(f"pretrain: {error}") from error
     identity = run_identity(job, batch, last)
-    state = resume(engine, job.checkpoints) or {**START, "identity": identity}
+    checkpoints = Checkpoints(job.checkpoints, keep_last=config.keep_last, keep_every=config.keep_every)
+    state = checkpoints.resume(engine) or {**START, "identity": identity}
     check_same_run(state, identity, rows, batch)
     objective = NextToken(rows, batch, micro, device, job)
     publish = partial(_publish, engine, job)
@@ -69,11 +70,11 @@ def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
     log.start(int(state["step"]))
     while finished is None:
         objective.skipped = state.get("skipped", 0)
-        settled = _loop_settings(engine, job, last, len(rows) // batch, state, publish, device)
+        settled = _loop_settings(job, last, len(rows) // batch, state, publish, checkpoints)
         try:
             finished = train_loop(engine, objective, settled, log, state, stop)
         except Diverged as broke:
-            state = past_the_break(resume(engine, job.checkpoints), state, broke, config.max_rollbacks)
+            state = past_the_break(checkpoints.resume(engine), state, broke, config.max_rollbacks)
             log.start(int(state["step"]))
             log.write({"kind": "rollback", "step": state["step"] + 1, **state["rollbacks"][-1], "skipped": state["skipped"]})
     if finished:
@@ -160,15 +161,12 @@ def check_same_run(state: dict[str, Any], identity: dict[str, Any], rows: Rows, 
 
 
 def _loop_settings(
-    engine: Any, job: PretrainJob, last: int, batches: int, state: dict[str, Any], publish: Any, device: torch.device
+    job: PretrainJob, last: int, batches: int, state: dict[str, Any], publish: Any, checkpoints: Checkpoints
 ) -> LoopSettings:
     """The clock of a run of `last` steps over `batches` batches; what it has skipped it may miss at its end."""
     config = job.pretrain
-    peak = job.peak_flops or (peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None)
+    peak = job.peak_flops or (peak_flops(torch.cuda.get_device_name()) if torch.cuda.is_available() else None)
     per_token, world = flops_per_token(job.model), dist.get_world_size()
-
-    def save(state: dict[str, Any]) -> None:
-        save_checkpoint(engine, job.checkpoints, state, keep_last=config.keep_last, keep_every=config.keep_every)
 
     def speed(tokens_per_second: float) -> dict[str, float | None]:
         flops = tokens_per_second * per_token
@@ -181,7 +179,7 @@ def _loop_settings(
         checkpoint_every=config.checkpoint_every,
         validate_every=config.validate_every,
         publish_every=config.publish_every,
-        save=save,
+        checkpoints=checkpoints,
         publish=lambda step: publish(job.output / "checkpoints" / f"step-{step:06d}"),
         speed=speed,
         watch=DivergenceWatch(config.spike_nats, state.get("recent_losses")),

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from data.documents import ParquetWriter
 from model import engine as engines
-from model.checkpoint import CheckpointMismatch, resume
+from model.checkpoint import CheckpointMismatch, Checkpoints
 from model.checkpoint_format import load_config
 from model.loop import Batch, train_loop
 from model.pretrain_config import TrainingRefused
@@ -71,7 +71,8 @@ def train(job: RewardJob, log: RunLog, stop: StopRequest) -> bool:
         device,
     )
     identity = identity_of("reward", config, kind=job.kind, seed=job.seed, data=digest_of(pairs), steps=objective.steps)
-    state = resume(engine, job.checkpoints) or {"step": 0, "tokens_seen": 0, "batch_digest": None, "identity": identity}
+    checkpoints = Checkpoints(job.checkpoints, keep_last=config.keep_last)
+    state = checkpoints.resume(engine) or {"step": 0, "tokens_seen": 0, "batch_digest": None, "identity": identity}
     check_same_run(state, identity)
     if state["step"] and objective.digest(int(state["step"]) - 1) != state["batch_digest"]:
         raise CheckpointMismatch(f"the checkpoint belongs to a run over other data: batch {state['step']} differs")
@@ -80,7 +81,7 @@ def train(job: RewardJob, log: RunLog, stop: StopRequest) -> bool:
         log.write({"kind": "data", "step": 0, **objective.figures(), "too_long": too_long})
     warmup = min(objective.steps, max(config.min_warmup_steps, round(config.warmup_share * objective.steps)))
     rate = cosine(config.lr, config.min_lr_ratio, warmup, objective.steps)
-    settings = loop_settings(engine, job, config, rate, objective.steps, identity)
+    settings = loop_settings(config, rate, objective.steps, checkpoints)
     finished = train_loop(engine, objective, settings, log, state, stop)
     if finished:
         save = partial(_save, model, job.kind, tokenizer.path)

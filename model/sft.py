@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model import engine as engines
-from model.checkpoint import CheckpointMismatch, resume
+from model.checkpoint import CheckpointMismatch, Checkpoints
 from model.checkpoint_format import load_config, read_tensors, save_weights
 from model.loop import Batch, train_loop
 from model.loss import IGNORED
@@ -61,7 +61,8 @@ def train(job: SftJob, log: RunLog, stop: StopRequest) -> bool:
         partial(Answerer, model), read_tensors(job.base), engine_settings(config, config.lr, accumulation), config, device
     )
     identity = identity_of("sft", config, seed=job.seed, data=digest_of(dialogues), steps=objective.steps)
-    state = resume(engine, job.checkpoints) or {"step": 0, "tokens_seen": 0, "batch_digest": None, "identity": identity}
+    checkpoints = Checkpoints(job.checkpoints, keep_last=config.keep_last)
+    state = checkpoints.resume(engine) or {"step": 0, "tokens_seen": 0, "batch_digest": None, "identity": identity}
     check_same_run(state, identity)
     if state["step"] and objective.digest(int(state["step"]) - 1) != state["batch_digest"]:
         raise CheckpointMismatch(f"the checkpoint belongs to a run over other data: batch {state['step']} differs")
@@ -69,7 +70,7 @@ def train(job: SftJob, log: RunLog, stop: StopRequest) -> bool:
     if state["step"] == 0:
         log.write({"kind": "data", "step": 0, **objective.figures(), "too_long": too_long})
     rate = cosine(config.lr, config.min_lr_ratio, config.warmup_steps, objective.steps)
-    settings = loop_settings(engine, job, config, rate, objective.steps, identity)
+    settings = loop_settings(config, rate, objective.steps, checkpoints)
     finished = train_loop(engine, objective, settings, log, state, stop)
     if finished:
         engines.publish(

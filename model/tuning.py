@@ -20,7 +20,7 @@ from data.documents import CorpusError
 from data.tokenizer import Tokenizer
 from model import engine as engines
 from model.activation_checkpointing import checkpoint_activations
-from model.checkpoint import CheckpointMismatch, save_checkpoint
+from model.checkpoint import CheckpointMismatch, Checkpoints
 from model.checkpoint_format import TOKENIZER
 from model.divergence import DivergenceWatch
 from model.loop import LoopSettings
@@ -96,21 +96,15 @@ def start_engine(
     return engine
 
 
-def loop_settings(
-    engine: Any, job: TuningJob, config: TuningConfig, rate: Callable[[int], float], steps: int, identity: dict[str, Any]
-) -> LoopSettings:
+def loop_settings(config: TuningConfig, rate: Callable[[int], float], steps: int, checkpoints: Checkpoints) -> LoopSettings:
     """The clock of a tuning run in the shared loop."""
-
-    def save(state: dict[str, Any]) -> None:
-        save_checkpoint(engine, job.checkpoints, {**state, "identity": identity}, keep_last=config.keep_last, keep_every=None)
-
     return LoopSettings(
         steps=steps,
         rate=rate,
         checkpoint_every=config.checkpoint_every,
         validate_every=config.validate_every,
         publish_every=None,
-        save=save,
+        checkpoints=checkpoints,
         publish=lambda step: None,
         speed=lambda tokens_per_second: {},
         watch=DivergenceWatch(),
