@@ -31,10 +31,6 @@ WRITE_TIMEOUT = timedelta(hours=2)  # of one rank for the others
 LEFTOVERS = (".tmp", ".removed", SUFFIX)  # of a run that was cut short
 
 
-class CheckpointMismatch(Exception):
-    """A sound checkpoint that belongs to another run: other data, other settings, another model."""
-
-
 class Checkpoints:
     """The checkpoints of one run. `save` returns when the state is copied; a thread of each rank writes it beside training.
 

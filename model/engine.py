@@ -22,8 +22,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model.config import ModelConfig, parameter_count
+from model.layout import Layout
 from model.optimizer import adamw, parameter_groups
+from model.tensor_parallel import build_sliced, whole
 from model.transformer import Transformer, build_model, initialise
+from model.ulysses import spread_over_time
 
 Precision = Literal["fp32", "bf16"]
 BUCKET_ELEMENTS = 1 << 26  # at most so many parameters reduced or gathered at once; DeepSpeed allocates them at every step
@@ -45,6 +48,7 @@ class EngineSettings:
     beta2: float
     eps: float
     weight_decay: float
+    offload_optimizer: bool = False  # its state and its step in host memory
 
 
 def start_group() -> torch.device:
@@ -78,12 +82,22 @@ def prepare_process(seed: int, threads: int, deterministic: bool) -> torch.devic
     return device
 
 
-def build_engine(config: ModelConfig, settings: EngineSettings, seed: int, device: torch.device, prepare: Any = None) -> Any:
+def build_engine(
+    config: ModelConfig,
+    settings: EngineSettings,
+    seed: int,
+    device: torch.device,
+    prepare: Any = None,
+    layout: Layout | None = None,
+) -> Any:
     """A DeepSpeed engine over a freshly initialised model; `prepare(model)` may change the model before it is wrapped."""
     import deepspeed
 
     options = engine_options(settings, device, min(BUCKET_ELEMENTS, parameter_count(config)))
-    if settings.zero_stage == 3:
+    layout = layout or Layout()
+    if layout.tensor_parallel > 1:
+        model = build_sliced(config, seed, device, layout)
+    elif settings.zero_stage == 3:
         with deepspeed.zero.Init(config_dict_or_path=options):
             model = Transformer(config)
         for name, parameter in model.named_parameters():
@@ -92,11 +106,14 @@ def build_engine(config: ModelConfig, settings: EngineSettings, seed: int, devic
                     initialise(name, parameter.data, config, seed)
     else:
         model = build_model(config, seed, device)
+    if layout.ulysses > 1:
+        spread_over_time(model, layout)
     if prepare is not None:
         prepare(model)
     groups = parameter_groups(model, settings.weight_decay)
     optimizer = adamw(groups, lr=settings.lr, beta1=settings.beta1, beta2=settings.beta2, eps=settings.eps)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=options, dist_init_required=False)
+    mpu = layout.mpu()
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=options, mpu=mpu, dist_init_required=False)
     return engine
 
 
@@ -104,7 +121,10 @@ def engine_options(settings: EngineSettings, device: torch.device, bucket: int) 
     """DeepSpeed's configuration; raises ValueError for a combination that it would train wrongly or not at all."""
     if settings.precision == "bf16" and settings.zero_stage == 0:
         raise ValueError("zero_stage 0 with bf16 would accumulate gradients in bf16; use stage 1, 2 or 3, or fp32")
+    if settings.offload_optimizer and settings.zero_stage == 0:
+        raise ValueError("offload_optimizer works with zero_stage 1, 2 and 3")
     accelerated = device.type == "cuda"
+    offload = {"offload_optimizer": {"device": "cpu", "pin_memory": accelerated}} if settings.offload_optimizer else {}
     return {
         "train_batch_size": settings.batch_rows,
         "train_micro_batch_size_per_gpu": settings.micro_rows,
@@ -132,13 +152,14 @@ def engine_options(settings: EngineSettings, device: torch.device, bucket: int) 
             "round_robin_gradients": False,
             "elastic_checkpoint": False,
             "ignore_unused_parameters": False,
+            **offload,
         },
     }
 
 
 def backward(engine: Any, loss_sum: Tensor, labels: int) -> None:
     """Backward of one accumulation step, whose summed loss is part of a step with `labels` labels over all ranks."""
-    engine.backward(loss_sum * (dist.get_world_size() / labels), scale_wrt_gas=False)
+    engine.backward(loss_sum * (engine.dp_world_size / labels), scale_wrt_gas=False)
 
 
 def set_learning_rate(engine: Any, lr: float) -> None:
@@ -156,19 +177,20 @@ def update(engine: Any) -> float:
     return 0.0 if norm is None else float(norm)
 
 
-def weights(engine: Any) -> dict[str, Tensor]:
-    """All weights of the live model by name, on rank 0 (elsewhere empty); a collective under ZeRO-3."""
+def weights(engine: Any, layout: Layout | None = None) -> dict[str, Tensor]:
+    """All weights of the live model by name, on rank 0 (elsewhere empty); a collective under ZeRO-3 and tensor parallelism."""
     found = {}
     for name, parameter in engine.module.named_parameters():
         with gathered(parameter):
+            weight = parameter.detach() if layout is None else whole(name, parameter.detach(), layout)
             if dist.get_rank() == 0:
-                found[name] = parameter.detach().cpu() if not hasattr(parameter, "ds_id") else parameter.detach().cpu().clone()
+                found[name] = weight.cpu() if not hasattr(parameter, "ds_id") else weight.cpu().clone()
     return found
 
 
-def publish(engine: Any, folder: Path, save: Callable[[dict[str, Tensor], Path], None]) -> None:
+def publish(engine: Any, folder: Path, save: Callable[[dict[str, Tensor], Path], None], layout: Layout | None = None) -> None:
     """Write the live weights through `save(weights, folder)`, whole or not at all."""
-    found = weights(engine)
+    found = weights(engine, layout)
     if dist.get_rank() == 0:
         temporary = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(temporary, ignore_errors=True)

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from model import engine as engines
 from model.activation_checkpointing import checkpoint_activations
-from model.checkpoint import CheckpointMismatch, Checkpoints
+from model.checkpoint import Checkpoints
 from model.checkpoint_format import save_weights
 from model.divergence import DivergenceWatch, past_the_break
 from model.flops import flops_per_token, peak_flops
+from model.layout import Layout, refusal
 from model.loop import Batch, LoopSettings, train_loop
 from model.pretrain_config import RESULT_FREE, PretrainJob, TrainingRefused, batch_rows, micro_rows, step_count
+from model.reshard import CheckpointMismatch
 from model.rows import Rows, read_step, steps, validation_sources
 from model.run_log import Diverged, RunLog
 from model.schedule import learning_rate
@@ -39,33 +41,35 @@ def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
     """
     device = engines.prepare_process(job.seed, job.threads, job.pretrain.deterministic)
     rows = Rows(job.rows, job.model.context_length + 1)
-    config, world = job.pretrain, dist.get_world_size()
+    config = job.pretrain
+    layout = lay_out(job)
     batch = batch_rows(config, job.model.context_length)
-    micro = micro_rows(config, batch, world)
+    micro = micro_rows(config, batch, layout.data_world)
     last = step_count(config, len(rows), batch)
     settings = engines.EngineSettings(
         zero_stage=config.zero_stage,
         precision=config.precision,
-        batch_rows=batch,
+        batch_rows=batch * layout.ulysses,  # DeepSpeed counts rows by rank
         micro_rows=micro,
-        accumulation=batch // (micro * world),
+        accumulation=batch // (micro * layout.data_world),
         clip=config.clip,
         lr=config.lr,
         beta1=config.beta1,
         beta2=config.beta2,
         eps=config.eps,
         weight_decay=config.weight_decay,
+        offload_optimizer=config.offload_optimizer,
     )
     try:
-        engine = engines.build_engine(job.model, settings, job.seed, device, partial(prepare_model, job))
+        engine = engines.build_engine(job.model, settings, job.seed, device, partial(prepare_model, job), layout)
     except ValueError as error:
         raise TrainingRefused(f"pretrain: {error}") from error
     identity = run_identity(job, batch, last)
     checkpoints = Checkpoints(job.checkpoints, keep_last=config.keep_last, keep_every=config.keep_every)
     state = checkpoints.resume(engine) or {**START, "identity": identity}
     check_same_run(state, identity, rows, batch)
-    objective = NextToken(rows, batch, micro, device, job)
-    publish = partial(_publish, engine, job)
+    objective = NextToken(rows, batch, micro, device, job, layout)
+    publish = partial(_publish, engine, job, layout)
     finished = None
     log.start(int(state["step"]))
     while finished is None:
@@ -85,9 +89,10 @@ def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
 class NextToken:
     """The objective: every token from those before it, across the documents packed into a row (L1 §2)."""
 
-    def __init__(self, rows: Rows, batch: int, micro: int, device: torch.device, job: PretrainJob) -> None:
+    def __init__(self, rows: Rows, batch: int, micro: int, device: torch.device, job: PretrainJob, layout: Layout) -> None:
         self.rows, self.batch, self.micro, self.device = rows, batch, micro, device
-        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.rank, self.world = layout.data_rank, layout.data_world
+        self.labels_per_row = (rows.length - 1) // layout.team_size  # of which this rank computes the loss
         sources = validation_sources(job.validation)
         self.held_out = {source: Rows([path], rows.length) for source, path in sources.items()}
         self.validate_rows = job.pretrain.validate_rows
@@ -98,7 +103,7 @@ class NextToken:
         per_row = self.rows.length - 1
         for step in steps(self.rows, start + self.skipped, stop + self.skipped, self.batch, self.rank, self.world):
             pieces = [step.rows[at : at + self.micro] for at in range(0, len(step.rows), self.micro)]
-            yield Batch(pieces, labels=len(step.rows) * per_row, tokens=self.batch * per_row, digest=step.digest)
+            yield Batch(pieces, labels=len(step.rows) * self.labels_per_row, tokens=self.batch * per_row, digest=step.digest)
 
     def loss(self, engine: Any, micro_batch: np.ndarray) -> Tensor:
         """Summed loss of rows (rows, L + 1)."""
@@ -123,9 +128,23 @@ class NextToken:
             filler = np.zeros((1, rows.length), mine.dtype)  # a rank that has no row left computes one and does not count it
             loss = self.loss(engine.module, piece if len(piece) else filler)
             if len(piece):
-                sums += torch.tensor([float(loss), float(len(piece) * (rows.length - 1))], dtype=torch.float64)
+                sums += torch.tensor([float(loss), float(len(piece) * self.labels_per_row)], dtype=torch.float64)
         dist.all_reduce(sums)
         return float(sums[0] / sums[1])
+
+
+def lay_out(job: PretrainJob) -> Layout:
+    """The ranks' teams; raises TrainingRefused where the model or the ranks do not divide among them."""
+    config = job.pretrain
+    wanted = (config.tensor_parallel, config.sequence_parallel, config.ulysses)
+    reason = refusal(job.model, dist.get_world_size(), *wanted)
+    if reason is None and config.tensor_parallel > 1 and config.zero_stage == 0:
+        reason = "zero_stage: tensor_parallel works with stages 1, 2 and 3"
+    if reason is None and config.compile and max(config.tensor_parallel, config.ulysses) > 1:
+        reason = "compile: works without tensor_parallel and ulysses"
+    if reason:
+        raise TrainingRefused(f"pretrain.{reason}")
+    return Layout(*wanted)
 
 
 def prepare_model(job: PretrainJob, model: Transformer) -> None:
@@ -186,9 +205,9 @@ def _loop_settings(
     )
 
 
-def _publish(engine: Any, job: PretrainJob, folder: Path) -> None:
+def _publish(engine: Any, job: PretrainJob, layout: Layout, folder: Path) -> None:
     """Write the live weights as a model folder."""
-    engines.publish(engine, folder, lambda weights, place: save_weights(weights, job.model, place, job.tokenizer))
+    engines.publish(engine, folder, lambda weights, place: save_weights(weights, job.model, place, job.tokenizer), layout)
 
 
 def _tensor(rows: np.ndarray, device: torch.device) -> Tensor:

@@ -27,6 +27,10 @@ class PretrainConfig(Section):
     steps: int | None = Field(None, gt=0)  # chosen: none, that is every row of the mixture once
     micro_batch_rows: int = Field(8, gt=0)  # chosen: at most so many rows at once on a rank
     zero_stage: Literal[0, 1, 2, 3] = 2  # chosen: optimizer state and gradients spread over the ranks
+    tensor_parallel: int = Field(1, gt=0)  # L1 §2.4: ranks that share every layer's matrices
+    sequence_parallel: bool = False  # L1 §2.4: beside tensor_parallel; norms and residual stream on parts of the sequence
+    ulysses: int = Field(1, gt=0)  # chosen: ranks that share every sequence, without tensor_parallel
+    offload_optimizer: bool = False  # chosen: optimizer state in host memory, for models that do not fit
     precision: Literal["bf16", "fp32"] = "bf16"  # chosen; the optimizer's state and sums of gradients are always fp32
     activation_checkpointing: Literal["none", "selective", "full"] = "selective"  # L1 §2.4: linear outputs are kept
     compile: bool = False  # chosen: torch.compile of the layers, half a minute at the start

@@ -36,8 +36,8 @@ def main(stage: str, config: str, job: str, arguments: list[str] | None = None) 
     stop = StopRequest()
 
     from data.documents import CorpusError
-    from model.checkpoint import CheckpointMismatch
     from model.pretrain_config import TrainingRefused
+    from model.reshard import CheckpointMismatch
     from model.run_log import Diverged, RunLog
 
     settled = getattr(import_module(config), job).model_validate_json(job_file.read_text())

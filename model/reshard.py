@@ -15,6 +15,12 @@ import torch
 import torch.distributed as dist
 
 SUFFIX = ".universal"
+
+
+class CheckpointMismatch(Exception):
+    """A sound checkpoint that cannot be gone on from: other data, other settings, another model, other ranks."""
+
+
 MOST_WORKERS = 8  # processes of the conversion; each holds a share of one rank's state
 
 
@@ -29,6 +35,8 @@ def load_resharded(engine: Any, checkpoint: Path) -> None:
 
 
 def _load(engine: Any, checkpoint: Path, universal: Path) -> None:
+    if engine.mpu is not None:
+        raise CheckpointMismatch(f"{checkpoint}: a tensor-parallel run goes on with the number of ranks it began with")
     if engine.zero_optimization_stage() == 0:  # every rank held everything
         engine.load_checkpoint(str(checkpoint.parent), tag=checkpoint.name, load_module_strict=True)
         return

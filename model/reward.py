@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 from data.documents import ParquetWriter
 from model import engine as engines
-from model.checkpoint import CheckpointMismatch, Checkpoints
+from model.checkpoint import Checkpoints
 from model.checkpoint_format import load_config
 from model.loop import Batch, train_loop
 from model.pretrain_config import TrainingRefused
+from model.reshard import CheckpointMismatch
 from model.reward_config import MARGINS, RewardJob
 from model.reward_model import RewardModel, from_model, save_reward_model
 from model.reward_pairs import Pair, accuracies, digest_of, length_baseline, mixture, read_pairs, unsafe_recall

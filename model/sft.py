@@ -15,11 +15,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model import engine as engines
-from model.checkpoint import CheckpointMismatch, Checkpoints
+from model.checkpoint import Checkpoints
 from model.checkpoint_format import load_config, read_tensors, save_weights
 from model.loop import Batch, train_loop
 from model.loss import IGNORED
 from model.pretrain_config import TrainingRefused
+from model.reshard import CheckpointMismatch
 from model.run_log import RunLog
 from model.sft_config import SftJob
 from model.sft_packing import BLANK, Dialogue, digest_of, pack_dialogues, read_dialogues, shuffled, tokens_and_labels

@@ -90,16 +90,16 @@ class Attention(nn.Module):
         self.projection = nn.Linear(config.n_heads * config.head_dim, config.dim, bias=False)
 
     def forward(self, x: Tensor, rotary: Tensor, mask: Tensor | None, positions: Tensor | None, cache: KVCache | None) -> Tensor:
-        heads = (*x.shape[:2], -1, self.head_dim)
-        query = rotate(self.query(x).view(heads), rotary).transpose(1, 2)  # (batch, heads, time, head_dim)
-        key = rotate(self.key(x).view(heads), rotary).transpose(1, 2)  # (batch, kv_heads, time, head_dim)
-        value = self.value(x).view(heads).transpose(1, 2)
+        heads = (-1, self.head_dim)
+        query = rotate(self.query(x).unflatten(-1, heads), rotary).transpose(1, 2)  # (batch, heads, time, head_dim)
+        key = rotate(self.key(x).unflatten(-1, heads), rotary).transpose(1, 2)  # (batch, kv_heads, time, head_dim)
+        value = self.value(x).unflatten(-1, heads).transpose(1, 2)
         if cache is not None and positions is not None and mask is not None:
             key, value = cache.update(self.index, key, value, positions, visible=mask.shape[-1])
         attended = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped
         )
-        return self.projection(attended.transpose(1, 2).reshape(*x.shape[:2], -1))
+        return self.projection(attended.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):

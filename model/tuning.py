@@ -20,12 +20,13 @@ from data.documents import CorpusError
 from data.tokenizer import Tokenizer
 from model import engine as engines
 from model.activation_checkpointing import checkpoint_activations
-from model.checkpoint import CheckpointMismatch, Checkpoints
+from model.checkpoint import Checkpoints
 from model.checkpoint_format import TOKENIZER
 from model.divergence import DivergenceWatch
 from model.loop import LoopSettings
 from model.optimizer import adamw, parameter_groups
 from model.pretrain_config import TrainingRefused
+from model.reshard import CheckpointMismatch
 from model.schedule import learning_rate
 from model.tuning_config import TuningConfig, TuningJob
 
