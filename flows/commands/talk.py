@@ -34,6 +34,8 @@ def chat(
     top_p: Annotated[float, typer.Option("--top-p", min=0.01, max=1.0, help="Draw from this much of the probability.")] = 0.9,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 512,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32, help="The same seed draws the same answers.")] = 0,
+    web: Annotated[bool, typer.Option("--web", help="Serve a page to talk on, to this machine's browsers alone.")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page; 0 takes a free one.")] = 8123,
     store: StoreRoot = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
@@ -41,6 +43,8 @@ def chat(
 
     Example: quipu chat sft --ask "What does math.gcd return?"
     """
+    if web and (plain or ask is not None):
+        raise typer.BadParameter("serves dialogues; leave out --ask and --plain", param_hint="--web")
     if plain and system is not None:
         raise typer.BadParameter("text that is continued has no system message; leave out --plain", param_hint="--system")
     if as_json and ask is None:
@@ -51,6 +55,9 @@ def chat(
     talk = open_talk(folder, system, plain, seed, temperature, top_p, max_new_tokens)
     if artifact is not None and artifact.stage == "pretrain" and not plain:
         _note(f"{artifact} is a base model, which has not learnt to answer; --plain continues your text instead")
+    if web:
+        _serve(talk, str(artifact or folder), port)
+        return
     if ask is None:
         _converse(talk, str(artifact or folder))
         return
@@ -128,6 +135,26 @@ def open_talk(
     conversation = Conversation.open(folder, "cuda" if torch.cuda.is_available() else "cpu")
     sampling = Sampling(max_new_tokens, temperature, top_p)
     return Talk(conversation, sampling, seed, None if system is None else valid_text(system), plain)
+
+
+def _serve(talk: Talk, name: str, port: int) -> None:
+    """The chat page, until Ctrl-C."""
+    from flows.chat_server import ChatServer, Defaults
+    from store.errors import StoreError
+
+    sampling, system = talk.sampling, talk.opening[0]["content"] if talk.opening else None
+    length = min(sampling.max_new_tokens, talk.conversation.context)
+    defaults = Defaults(
+        name=name, system=system, temperature=sampling.temperature, top_p=sampling.top_p, max_new_tokens=length, seed=talk.seed
+    )
+    try:
+        server = ChatServer(talk.conversation, defaults, port)
+    except OSError as error:
+        raise StoreError(f"--port {port}: {error.strerror}; choose another, or 0 for a free one") from None
+    print(f"{name}: {server.address}  (Ctrl-C ends)", flush=True)
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()
+    server.server_close()
 
 
 def _ask(talk: Talk, question: str, quiet: bool) -> "Reply":
