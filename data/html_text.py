@@ -6,7 +6,8 @@ A flat scan over the tags with a counter or two of state: no tree, so no depth a
 import re
 from html import unescape
 
-_TAG = re.compile(r"<!--|<(/?)([a-zA-Z][a-zA-Z0-9]*)([^<>]*)>")
+_TAG = re.compile(r"<!--|<(/?)([a-zA-Z][a-zA-Z0-9]*+)([^<>]*+)>")
+_LONG_NUMBER = re.compile(r"&#(?:[0-9]{8,}+|[xX][0-9a-fA-F]{7,}+);?")  # no character; Python refuses to convert the longest
 _SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
 _LANGUAGE = re.compile(r"\blang(?:uage)?-([\w+#.-]{1,20})")
 _TICKS = re.compile("`+")
@@ -61,7 +62,7 @@ class _Scanner:
     def _text(self, text: str) -> None:
         if not text:
             return
-        text = unescape(text) if "&" in text else text
+        text = unescape(_LONG_NUMBER.sub("\ufffd", text)) if "&" in text else text
         if self.block is not None:
             self.block.append(text)
         elif self.inline is not None:

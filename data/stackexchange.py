@@ -25,7 +25,7 @@ from data.xml_stream import chunks, open_compressed, records
 
 SOURCE = "stackexchange"
 QUESTION, ANSWER = "1", "2"  # PostTypeId
-_RUN_CHARACTERS = 64 << 20  # posts held in memory while sorting
+_RUN_CHARACTERS = 32 << 20  # posts held in memory while sorting
 _MERGED_RUNS = 64  # runs read at the same time
 _SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
 
@@ -37,10 +37,11 @@ _Post = list[Any]
 class StackExchangeConfig(Section):
     """Which posts become documents."""
 
-    sites: int = 28  # L1 §2.1: the 28 largest sites
+    sites: int = 28  # L1 §2.1: the 28 largest sites, by the size of their posts; fewer are all read
     min_answers: int = 0  # chosen: questions with fewer answers are dropped; L1 is silent, so unanswered ones stay
     min_answer_score: int | None = None  # chosen: answers below it are left out; None keeps all
     max_post_characters: int = 1_000_000  # chosen: a longer post is no post (the sites stop at 30,000)
+    max_question_characters: int = 64_000_000  # chosen: a question's answers beyond it, the lowest scored, are left out
     max_unpacked_bytes: int = 256 << 30  # chosen: what may come out of one .7z; the largest Posts.xml is about 100 GB
 
 
@@ -48,9 +49,9 @@ def documents(path: Path, config: StackExchangeConfig, funnel: Funnel) -> Iterat
     """Stream the questions of one `Posts.xml` (plain, compressed or inside a .7z), by question id."""
     site = site_of(path)
     with tempfile.TemporaryDirectory(prefix="stackexchange-") as scratch:
-        with _open_posts(path, Path(scratch), config.max_unpacked_bytes) as stream:
+        with _open_posts(path, config.max_unpacked_bytes) as stream:
             rows = records(chunks(stream, path, funnel), _Rows(), "posts", "row", path, funnel)
-            runs = _sorted_runs(_posts(rows, config, funnel), Path(scratch))
+            runs = _sorted_runs(_posts(rows, path, config, funnel), Path(scratch))
         for _, group in groupby(_merged(runs, Path(scratch)), key=lambda post: post[0]):
             row = _document(site, group, config, funnel)
             if row is not None:
@@ -65,34 +66,51 @@ def site_of(path: Path) -> str:
 
 
 def largest_sites(files: list[Path], n: int = 28) -> list[Path]:
-    """Of the files that hold posts, those of the `n` largest sites, by bytes on disk, largest site first (L1 §2.1)."""
+    """Of the files that hold posts, those of the `n` largest sites, by the bytes of their posts, largest first (L1 §2.1).
+
+    In a .7z they are counted unpacked; other compressed files by their bytes on disk.
+    """
     sites: dict[str, list[Path]] = {}
     for file in files:
         if re.search(r"(?i)(?:^|[-_.])(?:badges|comments|posthistory|postlinks|tags|users|votes)\.", file.name):
             continue
         sites.setdefault(site_of(file), []).append(file)
-    sizes = {site: sum(file.stat().st_size for file in members) for site, members in sites.items()}
+    if len(sites) <= n:
+        return [file for site in sorted(sites) for file in sorted(sites[site])]
+    sizes = {site: sum(map(_size, members)) for site, members in sites.items()}
     largest = sorted(sites, key=lambda site: (-sizes[site], site))[:n]
     return [file for site in largest for file in sorted(sites[site])]
 
 
-@contextmanager
-def _open_posts(path: Path, scratch: Path, limit: int) -> Iterator[BufferedIOBase]:
+def _size(path: Path) -> int:
+    if not _is_packed(path):
+        return path.stat().st_size
+    from data.seven_zip import unpacked_size
+
+    try:
+        return unpacked_size(path, "Posts.xml") or 0
+    except CorpusError:  # said by the reader, if the site is large enough to be read
+        return path.stat().st_size
+
+
+def _is_packed(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
-            packed = file.read(6) == _SEVEN_ZIP
+            return file.read(6) == _SEVEN_ZIP
     except OSError as error:
         raise CorpusError(path, f"cannot be opened ({error.strerror})") from error
-    target = path
-    if packed:
-        from data.seven_zip import unpack
 
-        target = scratch / "Posts.xml"
-        unpack(path, "Posts.xml", target, limit)
-    with open_compressed(target) as stream:
+
+@contextmanager
+def _open_posts(path: Path, limit: int) -> Iterator[BufferedIOBase]:
+    if not _is_packed(path):
+        with open_compressed(path) as stream:
+            yield stream
+        return
+    from data.seven_zip import open_member
+
+    with open_member(path, "Posts.xml", limit) as stream:
         yield stream
-    if packed:
-        target.unlink()
 
 
 class _Rows:
@@ -119,26 +137,25 @@ class _Rows:
         """A row is complete when it starts: nothing to forget."""
 
 
-def _posts(rows: Iterator[dict[str, str]], config: StackExchangeConfig, funnel: Funnel) -> Iterator[_Post]:
+def _posts(rows: Iterator[dict[str, str]], path: Path, config: StackExchangeConfig, funnel: Funnel) -> Iterator[_Post]:
     for row in rows:
-        kind = row.get("PostTypeId")
-        if kind not in (QUESTION, ANSWER):
-            funnel.count("other posts" if kind else "unreadable records")
-            continue
+        kind, named = row.get("PostTypeId"), f"{path}, row with Id {row.get('Id', '')[:20]!r}"
         id, score = _integer(row.get("Id")), _integer(row.get("Score", "0"))
         question = id if kind == QUESTION else _integer(row.get("ParentId"))
-        if id is None or score is None or question is None:
-            funnel.count("unreadable records")
-            continue
-        body = row.get("Body", "")
-        if len(body) > config.max_post_characters:
-            funnel.count("posts too long")
-            continue
-        if kind == ANSWER and config.min_answer_score is not None and score < config.min_answer_score:
+        title, body = row.get("Title", "") if kind == QUESTION else "", row.get("Body", "")
+        if kind and kind not in (QUESTION, ANSWER):
+            funnel.count("other posts")
+        elif not kind or id is None or score is None or question is None:
+            funnel.note("unreadable records", named)
+        elif "DeletionDate" in row:
+            funnel.count("deleted posts")
+        elif len(title) + len(body) > config.max_post_characters:
+            funnel.note("posts too long", named)
+        elif kind == ANSWER and config.min_answer_score is not None and score < config.min_answer_score:
             funnel.count("answers below the score")
-            continue
-        title = row.get("Title", "") if kind == QUESTION else ""
-        yield [question, int(kind == ANSWER), -score, id, title, body, row.get("CreationDate", ""), row.get("ContentLicense", "")]
+        else:
+            date, license = row.get("CreationDate", "")[:40], row.get("ContentLicense", "")[:40]
+            yield [question, int(kind == ANSWER), -score, id, title, body, date, license]
 
 
 def _integer(text: str | None) -> int | None:
@@ -154,8 +171,10 @@ def _sorted_runs(posts: Iterator[_Post], scratch: Path) -> list[Path]:
         held.append(post)
         size += len(post[4]) + len(post[5]) + 200
         if size >= _RUN_CHARACTERS:
-            runs.append(_write_run(sorted(held), scratch / f"run-{len(runs)}"))
-            held, size = [], 0
+            held.sort()
+            runs.append(_write_run(held, scratch / f"run-{len(runs)}"))
+            held.clear()
+            size = 0
     if held:
         runs.append(_write_run(sorted(held), scratch / f"run-{len(runs)}"))
     return runs
@@ -184,7 +203,8 @@ def _merged(runs: list[Path], scratch: Path) -> Iterator[_Post]:
 
 def _document(site: str, posts: Iterator[_Post], config: StackExchangeConfig, funnel: Funnel) -> dict[str, Any] | None:
     """The document of one question, or None; every question is counted as kept or dropped."""
-    question, answers, seen = None, [], set()
+    question, answers, seen = None, list[str](), set[int]()
+    held = 0
     for post in posts:
         if post[3] in seen:
             funnel.count("repeated posts")
@@ -192,8 +212,11 @@ def _document(site: str, posts: Iterator[_Post], config: StackExchangeConfig, fu
             question = post
         elif question is None:
             funnel.count("answers without a question")
+        elif held >= config.max_question_characters:
+            funnel.count("answers left out: question too long")
         elif text := html_text(post[5]):
             answers.append(text)
+            held += len(text)
         seen.add(post[3])
     if question is None:
         return None

@@ -9,23 +9,25 @@ of the reference classifier of CommonCrawl pages.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from data.documents import document, document_id, valid_text
+from data.dump_parts import Part, blocks, file_of
 from data.funnel import Funnel
 from data.section import Section
-from data.wikitext import clean_wikitext
 from data.wikitext_names import DISAMBIGUATION_TEMPLATES, DISAMBIGUATION_TITLES, HIDDEN, REDIRECT_WORDS
-from data.xml_stream import chunks, open_compressed, records
+from data.xml_stream import records
 
 SOURCE = "wikipedia"
 _HIDDEN_NAMESPACES = ("-2", "6", "14")  # media, file, category
+_MOST_NAMES = 100  # of hidden namespaces; a wiki has three
 _KEPT_ELEMENTS = frozenset(["title", "ns", "id", "timestamp", "model", "text", "dbname", "base", "namespace"])
 
 _TEMPLATE_NAME = re.compile(r"\{\{[ \t\n]*+([^|{}\n<\[]{1,80})")
-_REDIRECT = re.compile(r"\s*#[ \t]*([^\W\d_]+)[ \t]*:?[ \t]*\[\[")
+_REDIRECT = re.compile(r"\s*+#[ \t]*+([^\W\d_]++)[ \t]*+:?[ \t]*+\[\[")
 _TITLE_KIND = re.compile(r"\(([^()]+)\)$")
 _REFERENCE = re.compile(r"<ref\b[^<>]*+>", re.IGNORECASE)
 _REFERENCE_END = re.compile(r"</ref\s*>", re.IGNORECASE)
@@ -44,33 +46,37 @@ class WikipediaConfig(Section):
     references: bool = True  # chosen: keep the addresses cited in <ref>, for the classifier of L1 §2.1
 
 
-def documents(path: Path, config: WikipediaConfig, funnel: Funnel) -> Iterator[dict[str, Any]]:
-    """Stream the articles of one dump file: XML, plain or compressed with bzip2 (multistream too), gzip or xz."""
+def documents(part: Path | Part, config: WikipediaConfig, funnel: Funnel) -> Iterator[dict[str, Any]]:
+    """Stream the articles of one dump file (XML, plain or compressed with bzip2, gzip or xz) or of one of its `parts`."""
+    from data.wikitext import Cleaner  # compiled code is slow to load, and this file's config is read by every command
+
+    path = file_of(part)
     collector = _Pages(config.max_characters)
-    with open_compressed(path) as stream:
-        for page in records(chunks(stream, path, funnel), collector, "mediawiki", "page", path, funnel):
-            site = collector.site
-            wiki = site.dbname or _wiki_of(path)
-            locator = f"{wiki}:{page.id}"
-            rule = _reject(page, config)
-            text = "" if rule else valid_text(clean_wikitext(page.text, site.hidden)).strip("\n")
-            if not rule and len(text) < max(1, config.min_characters):
-                rule = "empty" if not text else "too short"
-            if rule:
-                funnel.drop(rule, document_id(SOURCE, locator), page.title)
-                continue
-            row = document(
-                SOURCE,
-                locator,
-                text,
-                url=_address(site, wiki, page.title),
-                date=page.timestamp or None,
-                lang=site.language or _language_of(wiki),
-                license="CC-BY-SA",
-                meta={"title": valid_text(page.title), "references": references(page.text) if config.references else []},
-            )
-            funnel.keep(row["id"], text)
-            yield row
+    clean = cache(Cleaner)  # one for the wiki of this dump
+    xml = blocks(part, "mediawiki", "page", "siteinfo", funnel)
+    for page in records(xml, collector, "mediawiki", "page", path, funnel):
+        site = collector.site
+        wiki = site.dbname or _wiki_of(path)
+        locator = f"{wiki}:{page.id}"
+        rule = _reject(page, config)
+        text = "" if rule else valid_text(clean(site.hidden)(page.text)).strip("\n")
+        if not rule and len(text) < max(1, config.min_characters):
+            rule = "empty" if not text else "too short"
+        if rule:
+            funnel.drop(rule, document_id(SOURCE, locator), page.title)
+            continue
+        row = document(
+            SOURCE,
+            locator,
+            text,
+            url=_address(site, wiki, page.title),
+            date=page.timestamp or None,
+            lang=site.language or _language_of(wiki),
+            license="CC-BY-SA",
+            meta={"title": valid_text(page.title), "references": references(page.text) if config.references else []},
+        )
+        funnel.keep(row["id"], text)
+        yield row
 
 
 def references(text: str) -> list[str]:
@@ -106,10 +112,12 @@ def _without_comments(text: str) -> str:
 
 def _trim(address: str) -> str:
     """Without the punctuation of the sentence around it and without `''`."""
-    address = address.replace("&amp;", "&").partition("''")[0].rstrip(".,;:!?'")
-    while address.endswith(")") and address.count(")") > address.count("("):
-        address = address[:-1].rstrip(".,;:!?'")
-    return valid_text("".join(address.split()))
+    address = address.replace("&amp;", "&").partition("''")[0]
+    unopened, end = address.count(")") - address.count("("), len(address)
+    while end and (address[end - 1] in ".,;:!?'" or (address[end - 1] == ")" and unopened > 0)):
+        end -= 1
+        unopened -= address[end] == ")"
+    return valid_text("".join(address[:end].split()))
 
 
 def _reject(page: "_Page", config: WikipediaConfig) -> str | None:
@@ -242,7 +250,8 @@ class _Pages:
         elif name == "base":
             self.site.base = value.strip()
         elif name == "namespace" and self.attributes.get("key") in _HIDDEN_NAMESPACES and value.strip():
-            self.site.names.add(value.strip().replace("_", " ").casefold())
+            if len(self.site.names) < _MOST_NAMES:
+                self.site.names.add(value.strip().replace("_", " ").casefold())
         elif name == "siteinfo":
             self.site.hidden = HIDDEN | self.site.names
 

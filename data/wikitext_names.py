@@ -57,41 +57,49 @@ TAGS = (
     )
 )
 
-# Templates that only wrap words of the sentence: which positional arguments a reader sees.
-SHOWN: dict[str, tuple[int, ...]] = {
-    "lang": (1,),
-    "lang-": (0,),
-    "langue": (1,),
-    "nowrap": (0,),
-    "nobr": (0,),
-    "nobreak": (0,),
-    "small": (0,),
-    "smaller": (0,),
-    "nobold": (0,),
-    "abbr": (0,),
-    "convert": (0, 1),
-    "cvt": (0, 1),
-    "formatnum": (0,),
-    "quote": (0,),
-    "blockquote": (0,),
-    "cquote": (0,),
-    "zitat": (0,),
-    '"': (0,),
-    "citat": (0,),
-    "unité": (0, 1),
-    "unidad": (0, 1),
+# Templates that only wrap words of the sentence, by which positional arguments a reader sees, in order, at most three;
+# `name:` are parser functions.
+_WRAPPERS = {
+    (0,): """nowrap|nobr|nobreak|no wrap|small|smaller|nobold|abbr|tooltip|formatnum|formatnum:|lc:|uc:|lcfirst:|ucfirst:|lang-|
+        quote|blockquote|cquote|zitat|"|citat|citation bloc|tq|em|strong|sc|smallcaps|sup|sub|math|mvar|val|circa|c.|nihongo|
+        ill|interlanguage link|code|mono|kbd|var""",
+    (1,): "lang|langx|langue|transl|transliteration|color",
+    (0, 1): "convert|cvt|unité|unidad",
+    (0, 1, 2): "date|date-|date de naissance|date de décès",
 }
+SHOWN = {name.strip(): wanted for wanted, names in _WRAPPERS.items() for name in names.split("|")}
 
 DISAMBIGUATION_TEMPLATES = frozenset(  # casefolded
     [
         *["disambiguation", "disambig", "disamb", "dab", "disam", "hndis", "geodis", "disambiguation page"],
-        *["mathdab", "schooldis", "hospitaldis", "roaddis", "letter-numbercombdisambig", "numberdis", "aðgreining"],
+        *[
+            "disambiguation cleanup",
+            "dab cleanup",
+            "mathdab",
+            "schooldis",
+            "hospitaldis",
+            "roaddis",
+            "letter-numbercombdisambig",
+            "numberdis",
+            "aðgreining",
+        ],
         *["пояснение", "пояснителна страница", "desambiguació", "rozcestník", "rozcestník - příjmení", "flertydig", "flertydig1"],
         *["begriffsklärung", "bkl", "desambiguación", "desambig", "desambiguacion", "homonymie", "toponymie", "paronymie"],
         *["patronymie", "internationalisation", "razdvojba", "višeznačna odrednica", "egyért", "egyértelműsítő lap"],
         *["egyértelműsítő", "disambigua", "dp", "doorverwijspagina", "dpintro", "ujednoznacznienie", "desambiguação"],
-        *["dezambiguizare", "неоднозначность", "disambiguare", "однофамильцы", "razločitev", "вишезначна одредница"],
-        *["višeznačna odrednica", "förgrening", "grensida", "gren", "olika betydelser", "неоднозначність"],
+        *[
+            "dezambiguizare",
+            "dezambig",
+            "многозначность",
+            "список однофамильцев",
+            "полные тёзки",
+            "неоднозначность",
+            "disambiguare",
+            "однофамильцы",
+            "razločitev",
+            "вишезначна одредница",
+        ],
+        *["višeznačna odrednica", "förgrening", "grensida", "gren", "неоднозначність"],
         *["багатозначність", "曖昧さ回避", "aimai", "täsmennyssivu", "消歧义", "消歧義"],
     ]
 )

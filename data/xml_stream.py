@@ -19,7 +19,8 @@ from data.documents import CorpusError
 from data.funnel import Funnel
 
 CHUNK = 1 << 20
-RECORD_BYTES = 64 << 20  # one tag or one record longer than this is no record of ours
+RATIO, RATIO_FLOOR = 500, 1 << 30  # text beyond a GiB and 500 times its compressed bytes is a bomb; dumps have about 10
+RECORD_BYTES = 16 << 20  # one tag or one record longer than this is no record of ours
 _DEPTH = 64
 _BROKEN_STREAM = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
@@ -56,7 +57,7 @@ def open_compressed(path: Path) -> Iterator[BufferedIOBase]:
 
 def chunks(stream: BufferedIOBase, path: Path, funnel: Funnel) -> Iterator[bytes]:
     """Blocks of a stream; one that breaks off keeps what came before and is counted as "truncated"."""
-    read = 0
+    read, size = 0, path.stat().st_size
     while True:
         try:
             block = stream.read1(CHUNK)  # never reads past what is there, so a break costs only what is broken
@@ -69,13 +70,25 @@ def chunks(stream: BufferedIOBase, path: Path, funnel: Funnel) -> Iterator[bytes
         if not block:
             return
         read += len(block)
+        check_ratio(path, read, size, 0)
         yield block
+
+
+def check_ratio(path: Path, unpacked: int, packed: int, at: int) -> None:
+    """Raises CorpusError when text from byte `at` on is so much larger than its compressed bytes that it is a bomb."""
+    if unpacked > max(RATIO_FLOOR, RATIO * packed):
+        raise CorpusError(path, f"unpacks to more than {RATIO} times its size; such a file is not read", at)
+
+
+def note_truncated(path: Path, at: int, funnel: Funnel) -> None:
+    """The file ends, or cannot be read further, before its time."""
+    funnel.note("truncated", f"{path} at byte {at}")
 
 
 def _broken(path: Path, read: int, error: Exception, funnel: Funnel) -> bytes:
     if not read and not isinstance(error, EOFError):
         raise CorpusError(path, f"damaged compressed file ({error})", 0) from error
-    funnel.count("truncated")
+    funnel.note("truncated", f"{path} at byte {read} of its text", str(error))
     return b""
 
 
@@ -108,14 +121,16 @@ def records(blocks: Iterator[bytes], collector: Collector, root: str, record: st
                 break
             if not found and not reader.seen(root, record):
                 raise CorpusError(path, f"not XML with <{root}> and <{record}>", before + size - len(block) + failed_at)
-            funnel.count("unreadable records")
+            funnel.note(
+                "unreadable records", f"{path} at byte {before + size - len(block) + failed_at} of its text", reader.reason
+            )
             collector.reset()
             block, skipping = block[failed_at:], True
         before += size
     if not reader.seen(root, record):
         raise CorpusError(path, f"not XML with <{root}> and <{record}>")
     if not skipping and not reader.finished() and not funnel.counts["truncated"]:
-        funnel.count("truncated")
+        funnel.note("truncated", f"{path} at byte {before} of its text")
 
 
 def _marker(block: bytes, marker: bytes) -> int:
@@ -132,6 +147,7 @@ class _Reader:
     def __init__(self, collector: Collector, path: Path) -> None:
         self.collector, self.path = collector, path
         self.encoding: str | None = None
+        self.reason = ""  # of the last failure
         self.names: set[str] = set()
         self._new(None)
 
@@ -167,12 +183,15 @@ class _Reader:
         self.progress = False
         try:
             self.parser.Parse(block, False)
-        except expat.ExpatError:
+        except expat.ExpatError as error:
+            self.reason = expat.errors.messages[error.code]
             return max(1, min(self.parser.ErrorByteIndex - self.fed, len(block)))
         except _TooDeep:
+            self.reason = f"more than {_DEPTH} elements inside one another"
             return max(1, min(self.parser.CurrentByteIndex - self.fed, len(block)))
         self.fed += len(block)
         self.stalled = 0 if self.progress else self.stalled + len(block)
+        self.reason = f"a tag of more than {RECORD_BYTES} bytes"
         return len(block) if self.stalled > RECORD_BYTES else None
 
     def finished(self) -> bool:

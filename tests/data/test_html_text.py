@@ -29,6 +29,10 @@ CASES = {
 }
 
 
+def test_numbers_of_no_character_are_one_replacement_character() -> None:
+    assert html_text("a&#" + "9" * 5000 + ";b&#x" + "f" * 5000 + " &#65;") == "a\ufffdb\ufffd A"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_left(name: str) -> None:
     source, wanted = CASES[name]
@@ -79,3 +83,9 @@ def test_cost_is_linear(unit: str) -> None:
         return time.process_time() - start
 
     assert seconds(800_000) < 24 * min(seconds(100_000), seconds(100_000)) + 0.2
+
+
+def test_a_tag_that_is_all_name_costs_what_its_length_costs() -> None:
+    began = time.process_time()
+    assert html_text("<" + "a" * 900_000) == "<" + "a" * 900_000
+    assert time.process_time() - began < 1

@@ -87,6 +87,77 @@ def test_options(tmp_path: Path) -> None:
     assert funnel.dropped == {"too few answers": 1} and funnel.counts["answers below the score"] == 3
 
 
+def test_deleted_posts_are_left_out_and_closed_questions_stay(tmp_path: Path) -> None:
+    rows = [question(1, ClosedDate="2012-01-01"), question(2, DeletionDate="2012-01-01"), answer(3, 1, 4), answer(4, 2, 4)]
+    rows[2] = rows[2].replace(" />", ' DeletionDate="2012-01-01" />')
+    found, funnel = read(write(tmp_path / "s" / "Posts.xml", rows))
+    assert [row["text"] for row in found] == ["Q: T\n\nB"]
+    assert dict(funnel.counts) == {"deleted posts": 2, "answers without a question": 1}
+
+
+def test_of_endless_answers_the_best_stay(tmp_path: Path) -> None:
+    rows = [question(1), *(answer(n, 1, n, "<p>" + "x" * 100 + f"{n}</p>") for n in range(2, 12))]
+    found, funnel = read(write(tmp_path / "s" / "Posts.xml", rows), StackExchangeConfig(max_question_characters=250))
+    assert [text[-2:] for text in found[0]["text"].split("\n\nA: ")[1:]] == ["11", "10", "x9"]
+    assert funnel.counts == {"answers left out: question too long": 7}
+
+
+def test_bad_posts_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "s" / "Posts.xml", [question(1), question(2, body="x" * 500), answer("z", 1, 1)])
+    _, funnel = read(path, StackExchangeConfig(max_post_characters=400))
+    assert dict(funnel.counts) == {"posts too long": 1, "unreadable records": 1}
+    assert funnel.samples["posts too long"][0][1] == f"{path}, row with Id '2'"
+    assert funnel.samples["unreadable records"][0][1] == f"{path}, row with Id 'z'"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.randoms(use_true_random=False), st.lists(st.binary(max_size=60), max_size=3))
+def test_the_order_of_rows_and_bytes_between_them_change_nothing_else(
+    tmp_path_factory: Any, chance: Any, noise: list[bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("se") / "s"
+    wanted = read(write(folder / "Posts.xml", ROWS))[0]
+    rows = chance.sample(ROWS, len(ROWS))
+    assert read(write(folder / "Posts.xml", rows))[0] == wanted
+    raw = [row.encode() for row in rows]
+    for piece in noise:
+        raw.insert(chance.randint(0, len(raw)), piece.replace(b"!", b"") + b"\n")
+    (folder / "Posts.xml").write_bytes(b"<posts>\n" + b"".join(raw) + b"</posts>")
+    for row in read(folder / "Posts.xml")[0]:
+        assert row["text"].encode("utf-8").decode() == row["text"] and "\0" not in row["text"]
+
+
+def test_damaged_archives_are_refused_wherever_they_are_damaged(tmp_path: Path) -> None:
+    plain = write(tmp_path / "s" / "Posts.xml", ROWS)
+    whole = tmp_path / "s.7z"
+    with py7zr.SevenZipFile(whole, "w") as file:
+        file.write(plain, "Posts.xml")
+    raw, wanted = whole.read_bytes(), read(whole)[0]
+    for at in range(6, len(raw), 5):
+        for damaged in (raw[:at], raw[:at] + bytes([raw[at] ^ 0x55]) + raw[at + 1 :]):
+            (tmp_path / "d.7z").write_bytes(damaged)
+            try:
+                found = read(tmp_path / "d.7z")[0]
+            except CorpusError as error:
+                assert "d.7z" in str(error)
+            else:  # not a byte that matters
+                assert [row["text"] for row in found] == [row["text"] for row in wanted]
+
+
+def test_archives_that_ask_for_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = write(tmp_path / "s" / "Posts.xml", [question(1, body="x" * (4 << 20))])
+    with py7zr.SevenZipFile(tmp_path / "s.7z", "w") as file:
+        file.write(plain, "Posts.xml")
+    with monkeypatch.context() as patch:
+        patch.setattr("data.xml_stream.RATIO_FLOOR", 1 << 20)
+        with pytest.raises(CorpusError, match="500 times its size"):
+            read(tmp_path / "s.7z")
+    with monkeypatch.context() as patch:
+        patch.setattr("data.seven_zip._DICTIONARY_BYTES", (16 << 20) - 1)
+        with pytest.raises(CorpusError, match="asks for 16777216 bytes"):
+            read(tmp_path / "s.7z")
+
+
 def test_unusable_archives_are_refused(tmp_path: Path) -> None:
     whole = tmp_path / "x.7z"
     with py7zr.SevenZipFile(whole, "w") as file:
@@ -153,3 +224,15 @@ def test_site_names_and_the_largest_sites(tmp_path: Path) -> None:
     files = [tmp_path / name for name in names]
     assert [site_of(file) for file in files[:5]] == ["a.stackexchange.com", "b.com", "c.com", "d", "history"]
     assert largest_sites(files[::-1], 3) == files[:3]
+    assert set(largest_sites(files)) == set(files[:5])
+
+
+def test_a_packed_site_counts_with_the_posts_it_unpacks_to(tmp_path: Path) -> None:
+    for name, posts, others in [("small.com", 10, b"x" * 900_000), ("large.com", 50_000, b"")]:
+        with py7zr.SevenZipFile(tmp_path / f"{name}.7z", "w") as file:
+            file.writestr(b"y" * posts, "Posts.xml")
+            file.writestr(others, "Users.xml")
+    (tmp_path / "plain.com-Posts.xml").write_bytes(b"x" * 20_000)
+    (tmp_path / "damaged.com.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + b"\0" * 90)
+    files = sorted(tmp_path.iterdir())
+    assert [site_of(file) for file in largest_sites(files, 2)] == ["large.com", "plain.com"]

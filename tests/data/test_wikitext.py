@@ -1,14 +1,18 @@
 """The wikitext cleaner: what a reader sees stays, no markup is left, cost is linear."""
 
+import hashlib
 import re
 import time
+from pathlib import Path
 
 import mwparserfromhell
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.wikitext import clean_wikitext
+from data import utf8_kernels, wikitext_entities, wikitext_scan
+from data.wikitext import Cleaner, clean_wikitext
+from tests.data import wikitext_twin
 
 MARKUP = re.compile(
     r"\{\{|\}\}|\[\[|\]\]|''|</?(?:ref|b|i|div|table|gallery|nowiki)\b|<!--|\{\||\|\}|https?://|&[a-z]+;|^[=*#|]", re.MULTILINE
@@ -31,7 +35,8 @@ CASES = {
     "empty sections": ("a\n== See ==\n=== Also ===\n== References ==\n{{reflist}}", "a"),
     "lists": ("* a\n** [[b]]\n# c\n: d\n; e", "a\nb\nc\nd\ne"),
     "magic words": ("__NOTOC__\nPython's __init__ stays", "Python's __init__ stays"),
-    "entities": ("5&nbsp;km &amp; 3 &lt; 4 &#8211; &eacute;", "5 km & 3 < 4 – é"),
+    "entities": ("5&nbsp;km &amp; 3 &lt; 4 &#8211; &eacute; &#150; &nosuch; &amp;amp;lt;", "5 km & 3 < 4 – é – &nosuch; <"),
+    "addresses": ("a http://x.org/?b=1&amp;c=2&nbsp;d FTP://y''z'' http:// e", "a d z http:// e"),
     "formula": ("so <math>x^{{a}} < f''(b)</math>.", r"so $x^{ {a} } < f^{\prime\prime}(b)$."),
     "code": (
         "<syntaxhighlight lang=c>\n#include <stdio.h>\n  x[[0]];\n</syntaxhighlight>",
@@ -42,6 +47,10 @@ CASES = {
     "templates that show words": (
         "{{lang|fr|mot}}, {{lang-de|Wort}}, {{convert|5|km|mi}}, {{nowrap|[[a|b]] c}}",
         "mot, Wort, 5 km, b c",
+    ),
+    "parser functions and dates": (
+        "{{formatnum: 1234 }} {{date|1|mai|1900|en=x}} {{#if:a|b}} {{DEFAULTSORT:x}}",
+        "1234 1 mai 1900",
     ),
     "language variants": ("-{sr-ec: реч; sr-el: reč}- -{x}-", "реч x"),
     "unclosed brackets lose no text": ("A {{x [[b]] and\n[[c|d", "A x b and\nc|d"),
@@ -118,8 +127,79 @@ PIECES += [
 ]
 
 
+PIECES += [
+    "&nbsp;",
+    "&notit;",
+    "&eacute;",
+    "&#128;",
+    "lang-de|",
+    "{{lang-de|",
+    "de:",
+    "_",
+    "\xa0",
+    "\u3000",
+    "Д",
+    "<ref/>",
+    "<div",
+]
+PIECES += [
+    "=",
+    "\r",
+    "&#x41;",
+    "\x85",
+    "<nowiki/>",
+    "\n|",
+    "(;",
+    "!",
+    "https://x.y/&amp;z ",
+    "<foo [[a]]>",
+    "-",
+    ":",
+    "'",
+    "{",
+    "}",
+]
+HOSTILE = st.one_of(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.text())
+
+
 @settings(max_examples=400, deadline=None)
-@given(st.one_of(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.text()))
+@given(HOSTILE)
+def test_the_compiled_cleaner_and_its_plain_twin_agree(source: str) -> None:
+    assert clean_wikitext(source) == wikitext_twin.clean_wikitext(source)
+
+
+def test_every_character_is_read_as_its_plain_twin_reads_it() -> None:
+    page = "\n".join(
+        f"b{chr(i)}a ({chr(i)}, c{chr(i)}" for i in [*range(0x3100), *range(0xD7F0, 0xE010), *range(0xFE00, 0x10010)]
+    )
+    assert clean_wikitext(page) == wikitext_twin.clean_wikitext(page)
+
+
+def test_prefixes_are_found_in_any_case_and_script() -> None:
+    for prefix in ("ФАЙЛ", "Файл", "файл", "Soubor", "OBRÁZEK", "Датотека", "Fișier", "fil", " Category ", "Imagem_"):
+        assert clean_wikitext(f"a[[{prefix}:x|y]]b") == "ab"
+
+
+def test_compiled_code_goes_by_the_files_of_all_it_calls() -> None:
+    stamp = wikitext_scan.scan._cache._cache_file._source_stamp
+    for module in (utf8_kernels, wikitext_entities):
+        assert hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() in stamp
+
+
+def test_a_page_says_nothing_of_the_pages_before_it() -> None:
+    pages = [
+        "<math>a</math>" * 50,
+        "[[a|b]] &eacute;",
+        "",
+        "<math>x</math> {{lang|fr|mot}}" * 9,
+        "<pre>\n" + "ab\n" * 400 + "</pre>",
+    ]
+    cleaner = Cleaner()
+    assert [cleaner(page) for page in pages + pages[::-1]] == [clean_wikitext(page) for page in pages + pages[::-1]]
+
+
+@settings(max_examples=400, deadline=None)
+@given(HOSTILE)
 def test_cleaning_twice_changes_nothing(source: str) -> None:
     once = clean_wikitext(source)
     assert clean_wikitext(once) == once
