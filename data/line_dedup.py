@@ -5,7 +5,6 @@ it (`keep: none`, CCNet) or all but the first (`keep: first`). CCNet compares 3 
 memory; here the hashes are partitioned on disk (`data/duplicates.py`), so the scope is the dump, whatever its size.
 """
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Literal
@@ -13,9 +12,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
-from data.columns import filter_documents, replace, texts
+from data.columns import filter_documents, replace
 from data.documents import read_batches
 from data.duplicates import PartitionWriter, RepeatedKeys, document_number, hash_text, repeated_keys
 from data.funnel import Funnel
@@ -26,10 +26,8 @@ from data.section import Section
 UNICODE_PUNCTUATION = "，。、„”“«»」「《》´∶：？！（）；–—．～’…━〈〉【】％►"
 CONTROL_CHARACTERS = "".join(map(chr, [*range(32), *range(127, 160)]))
 _REMOVED = re.compile(f"[{re.escape(UNICODE_PUNCTUATION + CONTROL_CHARACTERS)}]")
-_REMOVED_BUT_NEWLINE = re.compile(f"[{re.escape(UNICODE_PUNCTUATION + CONTROL_CHARACTERS.replace(chr(10), ''))}]")
 _DIGIT = re.compile(r"\d")
-_ASCII_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
-_ASCII_REMOVED = bytes(byte for byte in range(128) if chr(byte) in CONTROL_CHARACTERS and byte != 10)
+LINES_NAME = "lines.u64"
 
 
 class LineDedupConfig(Section):
@@ -63,15 +61,20 @@ def line_hash(line: str) -> int:
 def hash_lines(documents: Path, output: Path, config: LineDedupConfig) -> Funnel:
     """Map step: the line hashes of one shard into the directory `output`, one `.npy` file per partition.
 
-    With `keep: first` document and line number stand beside each hash.
+    With `keep: first` document and line number stand beside each hash. `LINES_NAME` has all hashes in the order of the lines, for
+    `remove_lines`.
     """
+    from data.line_hashing import line_hashes
+
     funnel = Funnel()
-    with PartitionWriter(output, config.partitions, rows=1 if config.keep == "none" else 3) as writer:
+    places = config.keep == "first"
+    with PartitionWriter(output, config.partitions, rows=3 if places else 1) as writer, (output / LINES_NAME).open("wb") as file:
         for batch in read_batches([documents], columns=["id", "text"]):
-            keys, starts = _keys(batch["id"].to_pylist(), texts(batch))
-            writer.add(keys[:1] if config.keep == "none" else keys)
+            hashes, starts = line_hashes(pc.fill_null(batch["text"], ""), normalise_line, line_hash)
+            file.write(hashes.astype("<u8").tobytes())
+            writer.add(_placed(hashes, starts, batch["id"].to_pylist()) if places else hashes[np.newaxis])
             funnel.count("documents hashed", batch.num_rows)
-            funnel.count("lines hashed", int(starts[-1]))
+            funnel.count("lines hashed", len(hashes))
     return funnel
 
 
@@ -82,62 +85,40 @@ def duplicate_lines(partition_files: list[Path], output: Path, config: LineDedup
     return funnel
 
 
-def remove_lines(documents: Path, duplicates: list[Path], output: Path, config: LineDedupConfig) -> Funnel:
+def remove_lines(documents: Path, hashes: Path, duplicates: list[Path], output: Path, config: LineDedupConfig) -> Funnel:
     """Remove repeated lines, then repeats inside a document; a document with no line left is dropped.
 
-    `duplicates` are the reduced files of all partitions, in order.
+    `hashes` is what `hash_lines` left of the same documents, `duplicates` the reduced files of all partitions, in order.
     """
-    known, funnel = RepeatedKeys(duplicates), Funnel()
+    from data.line_hashing import line_starts, without_lines
+
+    known, funnel, at = RepeatedKeys(duplicates), Funnel(), 0
+    file = hashes / LINES_NAME
+    lines = np.memmap(file, "<u8", "r") if file.stat().st_size else np.empty(0, np.uint64)  # nothing cannot be mapped
 
     def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
-        pages = texts(table)
-        keys, starts = _keys(table["id"].to_pylist(), pages)
-        remove = known.repeated(keys[0]) if config.keep == "none" else known.later(keys)
-        kept = [
-            _without(page, keys[0, start:end], remove[start:end], funnel)
-            for page, start, end in zip(pages, starts[:-1], starts[1:], strict=True)
-        ]
-        left = ["\n".join(lines) for lines in kept]
-        reasons = [None if text.strip() else "no line left" for text in left]
-        shown = [text if reason is None else page for text, reason, page in zip(left, reasons, pages, strict=True)]
-        return replace(table, text=shown), reasons
+        nonlocal at
+        pages = pc.fill_null(table["text"].combine_chunks(), "")
+        starts = line_starts(pages)
+        mine = lines[at : at + starts[-1]]
+        at += len(mine)
+        if config.keep == "none":
+            remove = known.repeated(mine)
+        else:
+            remove = known.later(_placed(mine, starts, table["id"].to_pylist()))
+        left, filled, repeats, kept = without_lines(pages, mine, starts, remove)
+        funnel.count("lines in", len(remove))
+        funnel.count("lines dropped: repeated in the dump", int(remove.sum()))
+        funnel.count("lines dropped: repeated in the document", repeats)
+        funnel.count("lines out", kept)
+        shown = pc.if_else(pa.array(filled), left, pages)
+        return replace(table, text=shown), [None if some else "no line left" for some in filled.tolist()]
 
     return filter_documents(documents, output, judge, funnel)
 
 
-def line_hashes(text: str) -> npt.NDArray[np.uint64]:
-    """`line_hash` of every line of a text, at once; lines are what `\\n` separates."""
-    stripped = "\n".join([line.strip() for line in text.split("\n")]).lower()
-    if stripped.isascii():
-        normalised = stripped.encode().translate(_ASCII_DIGITS, _ASCII_REMOVED)
-    else:
-        normalised = _REMOVED_BUT_NEWLINE.sub("", _DIGIT.sub("0", stripped)).encode("utf-8", "surrogatepass")
-    sha1 = hashlib.sha1
-    digests = b"".join([sha1(line, usedforsecurity=False).digest()[:8] for line in normalised.split(b"\n")])
-    return np.frombuffer(digests, dtype="<u8")
-
-
-def _keys(ids: list[str], pages: list[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Keys (3, n) of all lines of a batch, and where each page's lines start (one more entry than pages)."""
-    hashes = [line_hashes(page) for page in pages]
-    lengths = np.array([len(lines) for lines in hashes], np.int64)
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    keys = np.empty((3, int(starts[-1])), np.uint64)
-    keys[0] = np.concatenate(hashes) if hashes else []
-    keys[1] = np.repeat(np.array([document_number(id) for id in ids], np.uint64), lengths)
-    keys[2] = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
-    return keys, starts
-
-
-def _without(page: str, hashes: npt.NDArray[np.uint64], remove: npt.NDArray[np.bool_], funnel: Funnel) -> list[str]:
-    lines = page.split("\n")
-    funnel.count("lines in", len(lines))
-    funnel.count("lines dropped: repeated in the dump", int(remove.sum()))
-    kept, seen = [], set()
-    for line, hash, gone in zip(lines, hashes.tolist(), remove.tolist(), strict=True):
-        if not gone and hash not in seen:
-            seen.add(hash)
-            kept.append(line)
-    funnel.count("lines dropped: repeated in the document", len(lines) - int(remove.sum()) - len(kept))
-    funnel.count("lines out", len(kept))
-    return kept
+def _placed(hashes: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64], ids: list[str]) -> npt.NDArray[np.uint64]:
+    """Keys (3, n): hash, document and line number of all lines of a batch."""
+    documents = np.repeat(np.array([document_number(id) for id in ids], np.uint64), np.diff(starts))
+    numbers = np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))
+    return np.stack([hashes, documents, numbers.astype(np.uint64)])

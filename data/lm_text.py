@@ -5,8 +5,15 @@ control characters, so a document becomes one line with its lines glued: publish
 """
 
 import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from data.line_dedup import CONTROL_CHARACTERS
+
+if TYPE_CHECKING:
+    from data.utf8_rewrite import Rewriting
 
 _PUNCTUATION = dict(zip("，、„”“«»」「《》´’∶：–━►。？！（）；～％〈〉【】", ',,"""""""""\'\'::---.?!();~%<>[]', strict=True))
 _PUNCTUATION |= {"—": " - ", "．": ". ", "…": "..."}
@@ -20,6 +27,13 @@ def normalise_for_lm(text: str) -> str:
     if text.isascii():
         return text.encode().translate(_ASCII_DIGITS, _ASCII_CONTROL).decode()
     return unicodedata.normalize("NFD", text).translate(_CHARACTERS)
+
+
+def normalise_many_for_lm(texts: pa.Array) -> pa.Array:
+    """`normalise_for_lm` of every text of a batch, by a compiled kernel."""
+    from data.utf8_rewrite import rewrite
+
+    return rewrite(texts, _table(), normalise_for_lm)
 
 
 class _Characters(dict[int, str]):
@@ -37,3 +51,14 @@ class _Characters(dict[int, str]):
 
 
 _CHARACTERS = _Characters()
+
+
+@lru_cache(maxsize=1)
+def _table() -> "Rewriting":
+    """What one character becomes. On neighbours depend the final sigma, and marks that decomposing reorders and that stay."""
+    from data.utf8_rewrite import rewriting
+
+    reordered = "".join(
+        character for character in map(chr, range(0x20000)) if unicodedata.combining(character) and normalise_for_lm(character)
+    )
+    return rewriting(lambda character: normalise_for_lm(f"a{character}a")[1:-1], contextual="Σ" + reordered)

@@ -1,7 +1,7 @@
 """Perplexity of pages under the language models of Wikipedia, and the buckets head, middle, tail (L1 §2.1, CCNet).
 
-Scores are stored at full precision and thresholds applied in a step of their own, so that a cutoff can be changed
-without scoring again. perplexity = 10^(−log10 P / (pieces + 1)), one end of sentence for the whole page.
+Scores are kept beside the documents (`data/scores.py`) and percentiles applied in a step of their own, so that a cutoff can be
+changed without scoring again. perplexity = 10^(−log10 P / (pieces + 1)), one end of sentence for the whole page.
 """
 
 from collections.abc import Iterable
@@ -11,13 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from data.columns import filter_documents, replace, texts
+from data.columns import replace
 from data.documents import CorpusError, read_batches
 from data.funnel import Funnel
-from data.lm_text import normalise_for_lm
+from data.lm_text import normalise_many_for_lm
 from data.sample import draw, smallest
+from data.scores import cut_by_scores, write_scores
 from data.section import Section
 
 Bucket = Literal["head", "middle", "tail"]
@@ -66,9 +68,9 @@ class PerplexityModel:
         except (OSError, RuntimeError) as error:
             raise CorpusError(pieces, f"not a usable perplexity model ({error})") from error
 
-    def perplexity(self, texts: list[str]) -> list[float]:
+    def perplexity(self, texts: pa.Array) -> list[float]:
         """Perplexity of each text, whole, as CCNet computes it."""
-        lines = [normalise_for_lm(text) for text in texts]
+        lines = normalise_many_for_lm(texts).to_pylist()
         score = self._ngrams.score
         return [
             10.0 ** (-score(" ".join(pieces)) / (len(pieces) + 1))
@@ -76,22 +78,23 @@ class PerplexityModel:
         ]
 
 
-def score_perplexity(documents: Path, models: dict[str, tuple[Path, Path]], output: Path, config: PerplexityConfig) -> Funnel:
-    """Set `perplexity`; keeps every page. A language without a model gets bucket `all` and no score."""
+def score_perplexity(documents: Path, models: dict[str, tuple[Path, Path]], output: Path) -> Funnel:
+    """Write the perplexity of every page, with its language; null where the language has no model."""
     funnel = Funnel()
 
-    def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
-        pages, languages = texts(table), table["lang"].to_pylist()
-        scores: list[float | None] = [None] * len(pages)
+    def score(batch: pa.RecordBatch) -> dict[str, Any]:
+        scores: list[float | None] = [None] * batch.num_rows
+        texts = pc.fill_null(batch["text"], "")
         for language, (pieces, ngrams) in models.items():
-            rows = [row for row, of in enumerate(languages) if of == language]
-            for row, score in zip(rows, _load(pieces, ngrams).perplexity([pages[row] for row in rows]), strict=True):
-                scores[row] = score
+            rows = np.flatnonzero(pc.fill_null(pc.equal(batch["lang"], language), False).to_numpy(zero_copy_only=False))
+            if len(rows):
+                found = _load(pieces, ngrams).perplexity(texts.take(pa.array(rows)))
+                for row, perplexity in zip(rows.tolist(), found, strict=True):
+                    scores[row] = perplexity
         funnel.count("pages without a perplexity model", scores.count(None))
-        buckets = ["all" if score is None else None for score in scores]
-        return replace(table, perplexity=scores, bucket=buckets), [None] * len(pages)
+        return {"lang": batch["lang"], "perplexity": scores}
 
-    return filter_documents(documents, output, judge, funnel)
+    return write_scores(documents, output, {"lang": pa.string(), "perplexity": pa.float32()}, score, funnel)
 
 
 def cutoffs(scored: list[Path], config: PerplexityConfig, seed: int = 0) -> Cutoffs:
@@ -107,21 +110,21 @@ def cutoffs(scored: list[Path], config: PerplexityConfig, seed: int = 0) -> Cuto
     return table
 
 
-def apply_buckets(scored: Path, cutoffs: Cutoffs, output: Path, config: PerplexityConfig) -> Funnel:
-    """Set `bucket` (head < P30 ≤ middle < P60 ≤ tail) and keep the wanted buckets; `all` is always kept."""
-    funnel = Funnel()
+def apply_buckets(documents: Path, scores: Path, cutoffs: Cutoffs, output: Path, config: PerplexityConfig) -> Funnel:
+    """Set `perplexity` and `bucket` (head < P30 ≤ middle < P60 ≤ tail), keep the wanted buckets; `all` is always kept."""
+    funnel, wanted = Funnel(), {*config.keep, "all"}
 
-    def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
+    def cut(table: pa.Table, found: pa.Table) -> tuple[pa.Table, list[str | None]]:
         buckets = [
             _bucket(perplexity, cutoffs.get(language or ""))
-            for perplexity, language in zip(table["perplexity"].to_pylist(), table["lang"].to_pylist(), strict=True)
+            for perplexity, language in zip(found["perplexity"].to_pylist(), found["lang"].to_pylist(), strict=True)
         ]
         for bucket in buckets:
             funnel.count(f"bucket {bucket}")
-        wanted = {*config.keep, "all"}
-        return replace(table, bucket=buckets), [None if bucket in wanted else f"perplexity bucket {bucket}" for bucket in buckets]
+        reasons = [None if bucket in wanted else f"perplexity bucket {bucket}" for bucket in buckets]
+        return replace(table, perplexity=found["perplexity"].chunk(0), bucket=buckets), reasons
 
-    return filter_documents(scored, output, judge, funnel)
+    return cut_by_scores(documents, scores, output, cut, funnel)
 
 
 @lru_cache(maxsize=8)

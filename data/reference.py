@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
 
-from data.columns import filter_documents, replace, texts
-from data.documents import CorpusError, read_batches
+from data.columns import replace, texts
+from data.documents import CorpusError, ParquetWriter, read_batches
 from data.funnel import Funnel
 from data.sample import in_order
+from data.scores import cut_by_scores, write_scores
 from data.section import Section
 from data.urls import url_hash
 
-MODEL_NAME = "reference.bin"
+MODEL_NAME, HELD_OUT_NAME = "reference.bin", "held-out.parquet"
 _REFERENCE, _RANDOM = "__label__reference", "__label__random"
 # fastText now and then diverges; the learning rate is then lowered in this order, and what was tried is recorded.
 LEARNING_RATE_FACTORS = (1.0, 0.5, 0.25, 0.1)
@@ -77,9 +79,9 @@ def write_cited_urls(urls: Iterable[str], output: Path) -> int:
 def train_reference_classifier(
     pages: list[Path], cited_urls: Path, output_dir: Path, scratch: Path, config: ReferenceConfig, seed: int
 ) -> dict[str, Any]:
-    """Train `reference.bin` in `output_dir`; returns counts, the settings tried and held-out precision, recall, accuracy.
+    """Train `reference.bin` in `output_dir`, beside it the scores of the held-out pages; returns counts and the settings tried.
 
-    `cited_urls` is a file of `write_cited_urls`. Raises CorpusError where too few pages are cited.
+    `cited_urls` is a file of `write_cited_urls`; the threshold plays no part. Raises CorpusError where too few pages are cited.
     """
     chosen = _choose(pages, np.load(cited_urls), config, seed)
     held_out = _split(chosen, config.held_out)
@@ -90,26 +92,47 @@ def train_reference_classifier(
     ):
         for key, line in in_order(_lines(pages, chosen, seed), scratch):
             (measure if key in held_out else train).write(f"{chosen[key]} {_features(line, config.word_ngrams)}\n")
-    model, tried = _train(training, scratch, config, seed)
+    model, tried = train_linear_classifier(training, scratch, config, seed)
     output_dir.mkdir(parents=True, exist_ok=True)
     model.save_model(str(output_dir / MODEL_NAME))
-    figures = _measure(model, measuring, config.threshold)
+    _score_held_out(model, measuring, output_dir / HELD_OUT_NAME)
     training.unlink()
     measuring.unlink()
     counts = {"training_pages": len(chosen) - len(held_out), "held_out_pages": len(held_out)}
-    return {**counts, "learning_rates_tried": tried, **figures}
+    return {**counts, "learning_rates_tried": tried}
 
 
-def score_reference(documents: Path, model: Path, output: Path, config: ReferenceConfig) -> Funnel:
-    """Set `quality` to the probability that the page is a reference; drop pages below the threshold."""
+def held_out_figures(held_out: Path, threshold: float) -> dict[str, float]:
+    """Precision, recall and accuracy on the held-out pages when pages below the threshold are dropped."""
+    table = pq.read_table(held_out)
+    cited, passed = table["cited"].to_numpy(), table["quality"].to_numpy() >= np.float32(threshold)
+    right = int((cited & passed).sum())
+    return {
+        "threshold": threshold,
+        "precision": right / int(passed.sum()) if passed.any() else 0.0,
+        "recall": right / int(cited.sum()) if cited.any() else 0.0,
+        "accuracy": int((cited == passed).sum()) / len(cited),
+    }
+
+
+def score_reference(documents: Path, model: Path, output: Path, word_ngrams: int = 1) -> Funnel:
+    """Write the probability that the page is a reference, of every page."""
     classifier = _load(model)
 
-    def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
-        quality = reference_probability(texts(table), classifier, config.word_ngrams)
-        reasons = ["not like a reference" if score < np.float32(config.threshold) else None for score in quality]
-        return replace(table, quality=quality), reasons
+    def score(batch: pa.RecordBatch) -> dict[str, Any]:
+        return {"quality": reference_probability(texts(batch), classifier, word_ngrams)}
 
-    return filter_documents(documents, output, judge)
+    return write_scores(documents, output, {"quality": pa.float32()}, score, Funnel())
+
+
+def filter_references(documents: Path, scores: Path, output: Path, threshold: float) -> Funnel:
+    """Set `quality` from `scores`; drop pages below the threshold."""
+
+    def cut(table: pa.Table, found: pa.Table) -> tuple[pa.Table, list[str | None]]:
+        kept = (found["quality"].to_numpy() >= np.float32(threshold)).tolist()
+        return replace(table, quality=found["quality"].chunk(0)), [None if enough else "not like a reference" for enough in kept]
+
+    return cut_by_scores(documents, scores, output, cut)
 
 
 def reference_probability(texts: list[str], model: Any, word_ngrams: int = 1) -> npt.NDArray[np.float32]:
@@ -225,8 +248,11 @@ def _references(meta: str | None) -> list[str]:
     return [url for url in references if isinstance(url, str)] if isinstance(references, list) else []
 
 
-def _train(training: Path, scratch: Path, config: ReferenceConfig, seed: int) -> tuple[Any, list[float]]:
-    """The classifier and the learning rates tried: one thread, so that the same lines give the same bytes."""
+def train_linear_classifier(training: Path, scratch: Path, config: Any, seed: int) -> tuple[Any, list[float]]:
+    """fastText's linear classifier of labelled lines, and the learning rates tried; one thread: the same lines, the same bytes.
+
+    `config` has lr, dim, epoch and min_count. Raises CorpusError where it diverges at every rate.
+    """
     import fasttext
 
     fixed = {"input": str(training), "minCount": config.min_count, "thread": 1, "verbose": 0, "seed": seed % (1 << 31)}
@@ -246,7 +272,7 @@ def _train(training: Path, scratch: Path, config: ReferenceConfig, seed: int) ->
         else:
             start.unlink()
             return model, tried
-    raise CorpusError(MODEL_NAME, f"fastText diverged at every learning rate tried ({tried}): lower `lr`")
+    raise CorpusError(training, f"fastText diverged at every learning rate tried ({tried}): lower `lr`")
 
 
 def _write_start_vectors(words: list[str], output: Path, dim: int) -> None:
@@ -264,21 +290,17 @@ def _write_start_vectors(words: list[str], output: Path, dim: int) -> None:
             file.write(f"{word} {' '.join(numbers)}\n")
 
 
-def _measure(model: Any, measuring: Path, threshold: float) -> dict[str, Any]:
-    """Precision, recall and accuracy of the held-out pages at the threshold."""
-    counts = {(of, said): 0 for of in (True, False) for said in (True, False)}
+def _score_held_out(model: Any, measuring: Path, output: Path) -> None:
+    """Whether each held-out page is cited, and what the classifier says of it."""
+    cited, quality = [], []
     with measuring.open(encoding="utf-8", newline="\n") as file:
         for line in file:
             label, _, text = line.rstrip("\n").partition(" ")
-            counts[label == _REFERENCE, bool(_probability([text], model)[0] >= np.float32(threshold))] += 1
-    right, said = counts[True, True], counts[True, True] + counts[False, True]
-    positives = counts[True, True] + counts[True, False]
-    return {
-        "threshold": threshold,
-        "precision": right / said if said else 0.0,
-        "recall": right / positives if positives else 0.0,
-        "accuracy": (right + counts[False, False]) / sum(counts.values()),
-    }
+            cited.append(label == _REFERENCE)
+            quality.append(_probability([text], model)[0])
+    schema = pa.schema([("cited", pa.bool_()), ("quality", pa.float32())])
+    with ParquetWriter(output, schema) as writer:
+        writer.write(pa.table({"cited": cited, "quality": quality}, schema))
 
 
 def _probability(lines: list[str], model: Any) -> npt.NDArray[np.float32]:

@@ -72,6 +72,7 @@ def test_warc_keeps_only_html_with_status_200(tmp_path):
         ("c", "http://example.org/c", "200 OK", "application/json", good),
         ("d", "http://example.org/d", "200 OK", "text/html", b"<p>short</p>"),
         ("e", "http://people.blocked.org/e", "200 OK", "text/html", good),
+        ("f", "http://example.org/f", "200 OK", "text/html", b"<div>" * 5000),
     ]
     _warc(tmp_path / "x.warc.gz", pages)
     (tmp_path / "domains.txt").write_text("# personal information\nwww.blocked.org\n")
@@ -79,7 +80,13 @@ def test_warc_keeps_only_html_with_status_200(tmp_path):
     config = CommonCrawlConfig(blocked_domains_file=str(tmp_path / "domains.txt"))
     (row,) = documents(tmp_path / "x.warc.gz", config, funnel)
     assert row["text"] == "\n".join(["A sentence of the article."] * 20)
-    assert funnel.dropped == {"HTTP status 4xx": 1, "not HTML": 1, "fewer than 300 characters": 1, "blocked domain": 1}
+    assert funnel.dropped == {
+        "HTTP status 4xx": 1,
+        "not HTML": 1,
+        "fewer than 300 characters": 1,
+        "blocked domain": 1,
+        "blocks nested deeper than 4000": 1,
+    }
 
 
 def test_broken_utf8_and_nul_become_storable_text(tmp_path):

@@ -2,10 +2,12 @@
 
 import hashlib
 import itertools
+import sys
 import unicodedata
 
+import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -15,10 +17,10 @@ from data.line_dedup import (
     duplicate_lines,
     hash_lines,
     line_hash,
-    line_hashes,
     normalise_line,
     remove_lines,
 )
+from data.line_hashing import line_hashes
 
 PUNCTUATION = "，。、„”“«»」「《》´∶：？！（）；–—．～’…━〈〉【】％►"
 LINES = st.text(st.sampled_from("aB1 \t\x0b\x85\x00\x1f\x9f.,é«»—…１٣ΣΑσß\u3000İ"), max_size=8) | st.text(max_size=8)
@@ -49,10 +51,24 @@ def test_oddities_of_ccnet_are_kept():
     assert line_hash("") == int.from_bytes(hashlib.sha1(b"").digest()[:8], "little")
 
 
-@given(st.lists(LINES.map(lambda line: line.replace("\n", " ")), min_size=1, max_size=6))
-@example(["ΟΔΟΣ", "ΟΔΟΣ ", "a\x85"])
-def test_lines_of_a_text_hash_as_each_line_does(lines):
-    assert line_hashes("\n".join(lines)).tolist() == [line_hash(line) for line in lines]
+PAGE_LINES = st.lists(LINES.map(lambda line: line.replace("\n", " ").encode("utf-8", "replace").decode()), min_size=1, max_size=6)
+
+
+@settings(deadline=None)  # the kernel may have to be compiled
+@given(st.lists(PAGE_LINES, max_size=3))
+@example([["ΟΔΟΣ", "ΟΔΟΣ ", "a\x85"], ["x" * length for length in (54, 55, 56, 63, 64, 65, 119, 120)], ["Ⱥİ" * 40]])
+def test_lines_of_a_batch_hash_as_each_line_does(pages):
+    pages = [[line.replace("\n", "") for line in lines] for lines in pages]
+    hashes, starts = line_hashes(pa.array(["\n".join(lines) for lines in pages], pa.large_string()), normalise_line, line_hash)
+    assert hashes.tolist() == [line_hash(line) for lines in pages for line in lines]
+    assert starts.tolist() == list(itertools.accumulate(map(len, pages), initial=0))
+
+
+def test_every_character_of_unicode_hashes_as_in_plain_python():
+    codes = [code for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000 and code != 10]
+    lines = ["x".join(map(chr, codes[at : at + 64])) for at in range(0, len(codes), 64)]
+    hashes, _ = line_hashes(pa.array(["\n".join(lines)], pa.large_string()), normalise_line, line_hash)
+    assert hashes.tolist() == [line_hash(line) for line in lines]
 
 
 def _run(tmp, pages, shards, config):
@@ -70,7 +86,7 @@ def _run(tmp, pages, shards, config):
         duplicate_lines([tmp / f"hashes{shard}" / f"{number:05d}.npy" for shard in reversed(range(shards))], reduced[-1], config)
     left, funnels = {}, []
     for shard, path in enumerate(paths):
-        funnels.append(remove_lines(path, reduced, tmp / f"out{shard}.parquet", config))
+        funnels.append(remove_lines(path, tmp / f"hashes{shard}", reduced, tmp / f"out{shard}.parquet", config))
         left |= {row["id"]: row["text"] for row in read_rows([tmp / f"out{shard}.parquet"])}
     return left, funnels
 
@@ -94,6 +110,7 @@ PAGES = st.lists(st.lists(st.sampled_from(["a", "A ", "b", "c1", "c2", "é", "",
 
 
 @pytest.mark.parametrize("keep", ["none", "first"])
+@settings(deadline=None, max_examples=50)
 @given(pages=PAGES, shards=st.integers(1, 3), partitions=st.sampled_from([1, 4]))
 def test_removal_agrees_with_brute_force_for_any_sharding(tmp_path_factory, keep, pages, shards, partitions):
     pages = {f"page {n}": "\n".join([*lines, f"own line of page {n % 5}"]) for n, lines in enumerate(pages)}
@@ -126,7 +143,10 @@ def test_repeats_inside_a_page_go_even_outside_the_scope(tmp_path):
     write_documents(tmp_path / "in.parquet", [document("commoncrawl", "x", "one\ntwo\nOne")])
     empty = tmp_path / "reduced.npy"
     duplicate_lines([], empty, LineDedupConfig(partitions=1))
-    funnel = remove_lines(tmp_path / "in.parquet", [empty], tmp_path / "out.parquet", LineDedupConfig(partitions=1))
+    hash_lines(tmp_path / "in.parquet", tmp_path / "hashes", LineDedupConfig(partitions=1))
+    funnel = remove_lines(
+        tmp_path / "in.parquet", tmp_path / "hashes", [empty], tmp_path / "out.parquet", LineDedupConfig(partitions=1)
+    )
     assert [row["text"] for row in read_rows([tmp_path / "out.parquet"])] == ["one\ntwo"]
     assert funnel.counts["lines dropped: repeated in the document"] == 1
 

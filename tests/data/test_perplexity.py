@@ -76,46 +76,51 @@ def scored(models):
     rows = [document("commoncrawl", str(n), _text(1000 + n, 1 + n % 7), lang="en") for n in range(60)]
     rows += [document("commoncrawl", "de", "Ein Text.", lang="de"), document("commoncrawl", "none", "?")]
     rows.append(document("commoncrawl", "empty", "", lang="en"))
+    rows += [document("commoncrawl", f"odd {n}", f"the river {odd} of a market.", lang="en") for n, odd in enumerate("漢ЖΩ")][:2]
     (path,) = _write(tmp / "cc", rows, 1)
     pair = (tmp / "out1" / "en.sp.model", tmp / "out1" / "en.arpa.bin")
-    score_perplexity(path, {"en": pair}, tmp / "scored.parquet", PerplexityConfig())
-    return tmp / "scored.parquet", pair
+    score_perplexity(path, {"en": pair}, tmp / "scores.parquet")
+    return path, tmp / "scores.parquet", pair
 
 
 def test_perplexity_is_kenlms_own(scored):
-    path, (pieces_path, ngrams_path) = scored
+    documents, path, (pieces_path, ngrams_path) = scored
     pieces, ngrams = sentencepiece.SentencePieceProcessor(model_file=str(pieces_path)), kenlm.Model(str(ngrams_path))
-    for row in read_rows([path]):
+    unknown = 0
+    for page, row in zip(read_rows([documents]), read_rows([path]), strict=True):
+        assert (page["id"], page["lang"]) == (row["id"], row["lang"])
         if row["lang"] != "en":
-            assert (row["perplexity"], row["bucket"]) == (None, "all")
+            assert row["perplexity"] is None
             continue
-        line = pieces.encode(normalise_for_lm(row["text"]), out_type=str)
+        line = pieces.encode(normalise_for_lm(page["text"]), out_type=str)
+        unknown += any(pieces.piece_to_id(piece) == pieces.unk_id() for piece in line)
         total = sum(score for score, _, _ in ngrams.full_scores(" ".join(line)))  # the words and </s>
         expected = 10 ** (-total / (len(line) + 1))
         assert row["perplexity"] == pytest.approx(expected, rel=1e-4)
         assert row["perplexity"] == pytest.approx(ngrams.perplexity(" ".join(line)), rel=1e-4)
+    assert unknown >= 2
 
 
 def test_buckets_are_percentiles_and_change_without_scoring_again(scored, tmp_path):
-    path, _ = scored
+    documents, path, _ = scored
     config = PerplexityConfig()
     table = cutoffs([path], config)
     values = sorted(row["perplexity"] for row in read_rows([path]) if row["perplexity"] is not None)
     assert table == {"en": {"head": pytest.approx(np.percentile(values, 30)), "tail": pytest.approx(np.percentile(values, 60))}}
-    funnel = apply_buckets(path, table, tmp_path / "out.parquet", config)
+    funnel = apply_buckets(documents, path, table, tmp_path / "out.parquet", config)
     kept = list(read_rows([tmp_path / "out.parquet"]))
     assert {row["bucket"] for row in kept} == {"head", "middle", "all"}
     assert all(row["perplexity"] < table["en"]["tail"] for row in kept if row["lang"] == "en")
     assert funnel.dropped == {"perplexity bucket tail": sum(value >= table["en"]["tail"] for value in values)}
-    wide = apply_buckets(path, {"en": {"head": 1e9, "tail": 1e9}}, tmp_path / "wide.parquet", config)
-    assert wide.rows_out == 63
+    wide = apply_buckets(documents, path, {"en": {"head": 1e9, "tail": 1e9}}, tmp_path / "wide.parquet", config)
+    assert wide.rows_out == 65
 
 
 def test_cutoffs_of_a_sample_do_not_depend_on_sharding(scored, tmp_path):
-    rows = list(read_rows([scored[0]]))
+    rows = list(read_rows([scored[1]]))
     config = PerplexityConfig(sample=20)
     assert cutoffs(_write(tmp_path / "a", rows, 1), config) == cutoffs(_write(tmp_path / "b", rows, 4), config)
-    assert cutoffs([scored[0]], PerplexityConfig(cutoffs="published")) == {"en": {"head": 340.0, "tail": 520.0}}
+    assert cutoffs([scored[1]], PerplexityConfig(cutoffs="published")) == {"en": {"head": 340.0, "tail": 520.0}}
 
 
 def test_too_little_text_and_missing_programs_are_explained(tmp_path, monkeypatch):

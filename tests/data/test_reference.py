@@ -5,6 +5,8 @@ import random
 
 import fasttext
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data.documents import CorpusError, document, read_rows, write_documents
@@ -12,6 +14,8 @@ from data.reference import (
     LEARNING_RATE_FACTORS,
     ReferenceConfig,
     collect_cited_urls,
+    filter_references,
+    held_out_figures,
     score_reference,
     train_reference_classifier,
 )
@@ -90,9 +94,15 @@ def test_it_learns_what_is_cited_the_same_for_any_sharding(world, tmp_path):
     assert figures == _train(world, 3, tmp_path / "b")
     assert (tmp_path / "a" / "reference.bin").read_bytes() == (tmp_path / "b" / "reference.bin").read_bytes()
     assert (figures["training_pages"], figures["held_out_pages"]) == (108, 12)
-    assert figures["precision"] == figures["recall"] == figures["accuracy"] == 1.0
     assert json.loads(json.dumps(figures)) == figures
-    funnel = score_reference(world / "1-0.parquet", tmp_path / "a" / "reference.bin", tmp_path / "out.parquet", CONFIG)
+    assert held_out_figures(tmp_path / "a" / "held-out.parquet", 0.25) == {
+        "threshold": 0.25,
+        "precision": 1.0,
+        "recall": 1.0,
+        "accuracy": 1.0,
+    }
+    score_reference(world / "1-0.parquet", tmp_path / "a" / "reference.bin", tmp_path / "scores.parquet")
+    funnel = filter_references(world / "1-0.parquet", tmp_path / "scores.parquet", tmp_path / "out.parquet", 0.25)
     kept = list(read_rows([tmp_path / "out.parquet"]))
     assert funnel.dropped == {"not like a reference": 200}
     assert len(kept) == 61
@@ -121,9 +131,20 @@ def test_divergence_lowers_the_learning_rate_in_a_fixed_order(world, tmp_path, m
 
 def test_sequences_of_words_can_be_learnt_too(world, tmp_path):
     config = CONFIG.model_copy(update={"word_ngrams": 2})
-    assert _train(world, 1, tmp_path, config)["accuracy"] == 1.0
-    funnel = score_reference(world / "1-0.parquet", tmp_path / "reference.bin", tmp_path / "out.parquet", config)
+    _train(world, 1, tmp_path, config)
+    assert held_out_figures(tmp_path / "held-out.parquet", 0.25)["accuracy"] == 1.0
+    score_reference(world / "1-0.parquet", tmp_path / "reference.bin", tmp_path / "scores.parquet", 2)
+    funnel = filter_references(world / "1-0.parquet", tmp_path / "scores.parquet", tmp_path / "out.parquet", 0.25)
     assert funnel.rows_out == 61
+
+
+def test_precision_and_recall_follow_the_threshold(tmp_path):
+    pq.write_table(
+        pa.table({"cited": [True, True, True, False], "quality": pa.array([0.9, 0.5, 0.1, 0.6], pa.float32())}), tmp_path / "h"
+    )
+    assert held_out_figures(tmp_path / "h", 0.5) == {"threshold": 0.5, "precision": 2 / 3, "recall": 2 / 3, "accuracy": 0.5}
+    assert held_out_figures(tmp_path / "h", 0.7) == {"threshold": 0.7, "precision": 1.0, "recall": 1 / 3, "accuracy": 0.5}
+    assert held_out_figures(tmp_path / "h", 0.95)["precision"] == 0.0
 
 
 def test_no_cited_page_is_explained(world, tmp_path):

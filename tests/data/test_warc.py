@@ -116,6 +116,34 @@ def test_oversized_records_are_counted_not_read(tmp_path):
     assert counts["oversized records"] == 8
 
 
+def test_samples_of_bad_records_say_where_they_stand(tmp_path):
+    start = PLAIN.index(b"WARC/1.0", len(PLAIN) // 2)
+    funnel = Funnel()
+    (tmp_path / "x.warc").write_bytes(PLAIN[:start] + b"\xff" * 30 + PLAIN[start + 30 : -1000])
+    list(records(tmp_path / "x.warc", KINDS, funnel, 1 << 20))
+    last = PLAIN[:-1000].rindex(b"WARC/1.0")
+    assert [id for _, id, _ in funnel.samples["truncated records"]] == [f"x.warc at byte {last}"]
+    ((_, where, why),) = funnel.samples["unreadable records"]
+    before = PLAIN[:start].rindex(b"WARC/1.0")
+    assert where == f"x.warc at byte {before}" and why.startswith("after the record that starts here: ")
+
+
+@pytest.mark.parametrize("bomb", [b"\0" * 30_000_000, b"X: a\r\n" * 5_000_000], ids=["after a record", "as its headers"])
+def test_a_bomb_is_refused_and_reading_goes_on(tmp_path, bomb):
+    head = b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:x>\r\n"
+    packed = gzip.compress(head + (bomb if b":" in bomb else b"Content-Length: 2\r\n\r\nok\r\n\r\n" + bomb), mtime=0)
+    left, counts = _read(tmp_path / "a", packed + ARCHIVE)
+    assert [record.id for record in left if record.id != "urn:x"] == [f"urn:{number}" for number in range(8)]
+    assert counts["unreadable records"] == 1
+
+
+def test_pages_that_the_crawler_cut_are_counted_and_kept(tmp_path):
+    data = PLAIN.replace(b"WARC-Record-ID: <urn:3>", b"WARC-Truncated: length\r\nWARC-Record-ID: <urn:3>")
+    left, counts = _read(tmp_path / "a", data)
+    assert len(left) == 8
+    assert counts["records cut short by the crawler, kept"] == 1
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"no archive\n" * 99, gzip.compress(b"nothing of the kind", mtime=0), b"\x1f\x8b\x08\x00", b"\0"]
 )
