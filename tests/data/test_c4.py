@@ -100,9 +100,9 @@ def test_wet_pages_are_cleaned_and_must_be_english(tmp_path):
             payload = io.BytesIO("\n".join(["Title", *lines]).encode())
             writer.write_record(writer.create_warc_record(f"http://x.org/{number}", "conversion", payload=payload))
     funnel = Funnel()
-    (row,) = documents(tmp_path / "x.wet.gz", C4Config(language_threshold=0.9), funnel)
+    (row,) = documents(tmp_path / "x.wet.gz", C4Config(), funnel)
     assert (row["text"], row["lang"], row["url"]) == ("\n".join(GOOD), "en", "http://x.org/0")
-    assert funnel.dropped == {"not en with 0.9": 1, "fewer than 3 sentences": 1}
+    assert funnel.dropped == {"not en with 0.8": 1, "fewer than 3 sentences": 1}
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bytes])
@@ -117,6 +117,24 @@ def test_released_json_passes_through(tmp_path, pack):
     ]
     assert funnel.counts == {"unreadable records": 3}
     assert funnel.dropped == {"empty": 1}
+    broken = sum(len(line) + 1 for line in lines[:3])
+    assert (f"c4.json.gz at byte {broken}", "{broken") in [sample[1:] for sample in funnel.samples["unreadable records"]]
+
+
+def test_a_line_too_long_costs_itself_and_a_bomb_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.c4._LINE_BYTES", 1000)
+    row = json.dumps({"text": "It is kept.", "url": "http://x.org/1"})
+    (tmp_path / "long.json").write_text("\n".join([row, '{"text": "' + "y" * 5000 + '"}', row]))
+    funnel = Funnel()
+    assert len(list(documents(tmp_path / "long.json", CONFIG, funnel))) == 2
+    assert funnel.counts == {"oversized records": 1}
+    assert funnel.samples["oversized records"][0][1] == f"long.json at byte {len(row) + 1}"
+    monkeypatch.undo()
+    (tmp_path / "bomb.json.gz").write_bytes(gzip.compress(row.encode() + b"\n" + bytes(33 << 20), mtime=0))
+    found = documents(tmp_path / "bomb.json.gz", CONFIG, funnel)
+    assert next(found)["text"] == "It is kept."
+    with pytest.raises(CorpusError, match="200 times"):
+        list(found)
 
 
 def test_a_cut_json_file_keeps_what_came_before(tmp_path):
