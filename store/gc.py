@@ -164,6 +164,8 @@ def _cached(store: Store, keep: _Kept, grace: float) -> list[Removable]:
     found = []
     for place in sorted(store.cache.glob("*/*/*")):
         name = place.relative_to(store.cache).as_posix()
+        if name.startswith("."):
+            continue  # raw files of addresses and digests, which are no artifacts
         fingerprint = place.parent.name
         copied = name in committed
         if (not copied and fingerprint in keep.fingerprints) or lock_holder(store.files, name.rpartition("/")[0]) is not None:

@@ -1,24 +1,60 @@
-"""Raw inputs: from the paths and globs of a recipe to files with content digests.
+"""Raw inputs: from the paths, globs and addresses of a recipe to files with content digests.
 
 A file is hashed once; the digest is remembered by size and modification time under the store, so that a plan over
-terabytes costs a directory listing. The address never enters a fingerprint, the content always does.
+terabytes costs a directory listing. Where a file lies never enters a fingerprint, its content always does.
 """
 
 import glob
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from data.addresses import is_remote, redacted
 from store.artifact import Artifact
 from store.canonical import sha256_file
-from tasks.recipe import Recipe, RecipeError
+from store.space import human_bytes
+from tasks.recipe import Recipe, RecipeError, Resources
 from tasks.stage import RawFile
 
 DIALOGUES = ("instructions", "preferences", "prompts")
 CACHE = ".cache/raw-digests.json"
+
+
+class NoRawFiles(RecipeError):
+    """Nothing lies where the recipe says: a plan can wait for it, a run cannot."""
+
+    def __init__(self, key: str, pattern: str) -> None:
+        super().__init__(f"{key}: nothing matches {pattern!r}; expected a file, a folder or a glob such as corpora/*.gz")
+        self.pattern = pattern
+
+
+@dataclass(eq=False)
+class NotFetched(Exception):
+    """Files at addresses have still to come: a plan says so, a run fetches them."""
+
+    files: int = 0
+    of_files: int = 0
+    bytes: int = 0
+    exact: bool = True
+    unasked: str = ""  # why a listing could not be read yet
+
+    def __str__(self) -> str:
+        if self.unasked:
+            return f"to fetch, but not to be asked now: {self.unasked}"
+        count = f"{self.files:,}" if self.files == self.of_files else f"{self.files:,} of {self.of_files:,}"
+        size = f", {'' if self.exact else 'about '}{human_bytes(self.bytes)}" if self.bytes else ""
+        return f"{count} file{'s' if self.of_files != 1 else ''}{size} to fetch"
+
+    def and_of(self, other: "NotFetched | None") -> "NotFetched":
+        """Both together."""
+        if other is None:
+            return self
+        exact, unasked = self.exact and other.exact, self.unasked or other.unasked
+        return NotFetched(self.files + other.files, self.of_files + other.of_files, self.bytes + other.bytes, exact, unasked)
 
 
 def referenced_stages(given: Iterable[str]) -> tuple[str, ...]:
@@ -41,43 +77,63 @@ def _section(recipe: Recipe, source: str) -> Any:
 
 
 def resolve(recipe: Recipe, source: str, artifacts: Mapping[str, Artifact], cache: Path) -> list[RawFile] | None:
-    """Files of a source sorted by name; None when a stage that makes them has not run. Raises RecipeError."""
-    return resolve_patterns(patterns(recipe, source), inputs_key(source), artifacts, cache)
+    """Files of a source sorted by name; None when a stage that makes them has not run. Raises RecipeError, NotFetched."""
+    return resolve_patterns(patterns(recipe, source), inputs_key(source), artifacts, cache, recipe.resources)
 
 
-def resolve_patterns(given: tuple[str, ...], key: str, artifacts: Mapping[str, Artifact], cache: Path) -> list[RawFile] | None:
-    """As `resolve`, for any list of paths, globs and `STAGE:glob`; `key` is named in messages."""
+def resolve_patterns(
+    given: tuple[str, ...], key: str, artifacts: Mapping[str, Artifact], cache: Path, resources: Resources
+) -> list[RawFile] | None:
+    """As `resolve`, for any list of paths, globs, addresses and `STAGE:glob`; `key` is named in messages."""
     found: dict[str, RawFile] = {}
+    to_come: NotFetched | None = None
     for pattern in given:
         if _is_reference(pattern):
             stage, inner = pattern.split(":", 1)
             if stage not in artifacts:
                 return None
             files = _from_artifact(artifacts[stage], inner)
+        elif is_remote(pattern):
+            try:
+                files = _from_elsewhere(pattern, key, cache, resources)
+            except NotFetched as missing:
+                to_come = missing.and_of(to_come)
+                continue
         else:
             files = _from_disk(pattern, key, cache)
         if not files:
-            raise RecipeError(f"{key}: nothing matches {pattern!r}; expected a file, a folder or a glob such as corpora/*.gz")
+            raise NoRawFiles(key, redacted(pattern))
         for file in files:
             if file.name in found and found[file.name].sha256 != file.sha256:
                 raise RecipeError(f"{key}: two different files are called {file.name!r}; give one of them another name")
             found[file.name] = file
+    if to_come is not None:
+        raise to_come
     return [found[name] for name in sorted(found)]
 
 
 def _is_reference(pattern: str) -> bool:
     head, colon, _ = pattern.partition(":")
-    return bool(colon) and "/" not in head and "://" not in pattern and len(head) > 1
+    return bool(colon) and "/" not in head and "://" not in pattern and len(head) > 1 and not is_remote(pattern)
 
 
 def _from_artifact(artifact: Artifact, pattern: str) -> list[RawFile]:
     entries = [entry for entry in artifact.manifest.files if fnmatch(entry.path, pattern)]
-    return [RawFile(entry.path, artifact.path(entry.path), entry.size, entry.sha256) for entry in entries]
+    return [RawFile(entry.path, artifact.place_of(entry.path), entry.size, entry.sha256) for entry in entries]
+
+
+def raw_folder(cache: Path) -> Path:
+    """Where files of addresses come to, beside the cache of digests."""
+    return cache.parent / "raw"
+
+
+def _from_elsewhere(pattern: str, key: str, cache: Path, resources: Resources) -> list[RawFile]:
+    from tasks.remote_inputs import RemoteInputs  # HTTP and fsspec only where an input needs them
+
+    return RemoteInputs.of(raw_folder(cache), resources).files(pattern, key)
 
 
 def _from_disk(pattern: str, key: str, cache: Path) -> list[RawFile]:
-    if "://" in pattern and not pattern.startswith("file://"):
-        raise RecipeError(f"{key}: {pattern!r}: only local files can be read so far; download it and give its path")
     path = Path(os.path.expanduser(pattern.removeprefix("file://")))
     if path.is_dir():
         base, paths = path, [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
