@@ -6,6 +6,7 @@ is an error. A tar is read forwards only, through a file object that knows how m
 """
 
 import bz2
+import errno
 import gzip
 import io
 import os
@@ -21,6 +22,8 @@ from typing import BinaryIO
 from data.documents import CorpusError
 from data.funnel import Funnel
 
+Loose = tuple[tuple[str, Path], ...]  # files that lie together but not in one archive: name and place of each
+_PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE}  # the disk's failures, not the archive's
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar", ".zip", ".gz", ".bz2")
 
 
@@ -39,7 +42,7 @@ LIMITS = Limits()
 
 
 def members(
-    source: Path | bytes,
+    source: Path | bytes | Loose,
     wanted: Callable[[str], bool] | None = None,
     limits: Limits = LIMITS,
     funnel: Funnel | None = None,
@@ -50,17 +53,23 @@ def members(
     The kind is told by content, not by name. `wanted` says by name which members to read. A plain file that is no
     archive is one member. Skipped members are counted in `funnel`. Raises CorpusError for a file that cannot be used.
     """
-    label = name or (source.name if isinstance(source, Path) else "archive")
+    label = name or (source.name if isinstance(source, Path) else "files" if isinstance(source, tuple) else "archive")
     where = source if isinstance(source, Path) else label
-    reader = _Members(where, wanted or (lambda _: True), limits, funnel or Funnel())
+    reader = _Members(where, label, wanted or (lambda _: True), limits, funnel or Funnel())
     try:
         if isinstance(source, Path) and source.is_dir():
             yield from reader.folder(source)
             return
+        if isinstance(source, tuple):
+            yield from reader.loose(source)
+            return
         with _opened(source) as file:
             yield from reader.archive(file, stem(label))
     except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise CorpusError(where, f"the archive is damaged or cannot be read ({error or type(error).__name__})") from error
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            raise
+        reason = f"the archive is damaged or cannot be read ({error or type(error).__name__})"
+        raise CorpusError(where, reason, reader.offset()) from error
 
 
 def stem(name: str) -> str:
@@ -70,6 +79,20 @@ def stem(name: str) -> str:
         if base.lower().endswith(suffix) and len(base) > len(suffix):
             return base[: -len(suffix)]
     return base
+
+
+def by_folder(
+    files: list[tuple[str, Path]], packed: tuple[str, ...] = ARCHIVE_SUFFIXES
+) -> tuple[list[Path], dict[str, list[tuple[str, Path]]]]:
+    """(places of the files that hold others, the loose ones by the first folder of their names), each in order of name."""
+    loose: dict[str, list[tuple[str, Path]]] = {}
+    archives: list[Path] = []
+    for name, path in sorted(files):
+        if name.lower().endswith(packed):
+            archives.append(path)
+        else:
+            loose.setdefault(name.partition("/")[0] if "/" in name else "", []).append((name, path))
+    return archives, loose
 
 
 def safe_name(name: str) -> str | None:
@@ -82,9 +105,20 @@ def safe_name(name: str) -> str | None:
 
 
 class _Members:
-    def __init__(self, where: Path | str, wanted: Callable[[str], bool], limits: Limits, funnel: Funnel) -> None:
-        self.where, self.wanted, self.limits, self.funnel = where, wanted, limits, funnel
+    def __init__(self, where: Path | str, label: str, wanted: Callable[[str], bool], limits: Limits, funnel: Funnel) -> None:
+        self.where, self.label, self.wanted, self.limits, self.funnel = where, label, wanted, limits, funnel
         self.seen = 0
+        self.forward: _Forward | None = None
+
+    def offset(self) -> int | None:
+        """How far the archive itself has been read, in its own bytes."""
+        return None if self.forward is None else self.forward.packed_offset()
+
+    def skipped(self, why: str, member: str) -> None:
+        """Count a member that is not read, and keep a sample of where it lies."""
+        offset = self.offset()
+        place = self.label if offset is None else f"{self.label} at byte {offset}"
+        self.funnel.note(f"archive members skipped: {why}", place, member.encode("utf-8", "replace").decode("utf-8"))
 
     def folder(self, root: Path) -> Iterator[tuple[str, bytes]]:
         for folder, folders, files in os.walk(root, followlinks=False):
@@ -94,6 +128,11 @@ class _Members:
                 name = self._accepted(path.relative_to(root).as_posix(), os.lstat(path).st_mode, os.lstat(path).st_size)
                 if name:
                     yield name, path.read_bytes()
+
+    def loose(self, files: Loose) -> Iterator[tuple[str, bytes]]:
+        for raw_name, path in sorted(files):
+            if name := self._accepted(raw_name, path.stat().st_mode, path.stat().st_size):
+                yield name, path.read_bytes()
 
     def archive(self, file: BinaryIO, label: str) -> Iterator[tuple[str, bytes]]:
         magic = file.read(4)
@@ -106,7 +145,7 @@ class _Members:
             packed = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]
         elif magic[:3] == b"BZh":
             packed = bz2.BZ2File(file)  # type: ignore[assignment]
-        forward = _Forward(packed or file, file, packed is not None, self.where, self.limits)
+        forward = self.forward = _Forward(packed or file, file, packed is not None, self.where, self.limits)
         if _starts_a_tar(forward.peek(512)):
             yield from self._tar(forward)
             return
@@ -114,7 +153,7 @@ class _Members:
         if self.wanted(name):
             content = forward.read_up_to(self.limits.member_bytes + 1)
             if len(content) > self.limits.member_bytes:
-                self.funnel.count("archive members skipped: too large")
+                self.skipped("too large", name)
             else:
                 yield name, content
 
@@ -128,6 +167,8 @@ class _Members:
                 name = self._accepted(info.name, mode, info.size)
                 if name and (content := archive.extractfile(info)) is not None:
                     yield name, content.read()
+        if not self.seen:
+            self.funnel.note("archives without a member", self.label)
         if forward.last_block.strip(b"\x00"):
             raise CorpusError(self.where, "the archive is damaged: no member header where one must be", forward.packed_offset())
 
@@ -146,22 +187,22 @@ class _Members:
                 if content is None:
                     continue
                 unpacked += len(content)
-                _check_ratio(self.where, unpacked, packed_bytes, self.limits)
+                check_ratio(self.where, unpacked, packed_bytes, self.limits)
                 yield name, content
 
     def _zip_member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | None:
         """The member's bytes; None (counted) when it is encrypted, damaged or larger than its header says it may be."""
         if info.flag_bits & 1:
-            self.funnel.count("archive members skipped: encrypted")
+            self.skipped("encrypted", info.filename)
             return None
         try:
             with archive.open(info) as file:
                 content = file.read(self.limits.member_bytes + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
-            self.funnel.count("archive members skipped: damaged")
+            self.skipped("damaged", info.filename)
             return None
         if len(content) > self.limits.member_bytes:
-            self.funnel.count("archive members skipped: too large")
+            self.skipped("too large", info.filename)
             return None
         return content
 
@@ -171,13 +212,13 @@ class _Members:
             raise CorpusError(self.where, f"more than {self.limits.members} members: refused")
         name = safe_name(raw_name)
         if name is None:
-            self.funnel.count("archive members skipped: unsafe name")
+            self.skipped("unsafe name", raw_name)
         elif not stat.S_ISREG(mode):
-            self.funnel.count("archive members skipped: link or device")
+            self.skipped("link or device", name)
         elif not self.wanted(name):
             return None
         elif size > self.limits.member_bytes:
-            self.funnel.count("archive members skipped: too large")
+            self.skipped("too large", name)
         else:
             return name
         return None
@@ -192,6 +233,7 @@ class _Forward:
         self._kept = b""  # the last bytes taken from the file; the position is among them or at their end
         self._kept_from = 0
         self.last_block = b""
+        self._packed_at = 0
 
     def peek(self, size: int) -> bytes:
         block = self.read(size)
@@ -240,15 +282,17 @@ class _Forward:
         return self._position
 
     def packed_offset(self) -> int:
-        return self._raw.tell()
+        """Bytes of the archive itself that were read up to now."""
+        return self._packed_at
 
     def _pull(self, size: int) -> bytes:
         chunks = []
         while size > 0 and (chunk := self._file.read(min(size, 1 << 20))):
             chunks.append(chunk)
             size -= len(chunk)
+            self._packed_at = self._raw.tell()
             if self._packed:
-                _check_ratio(self._where, self._position + sum(map(len, chunks)), self._raw.tell(), self._limits)
+                check_ratio(self._where, self._position + sum(map(len, chunks)), self._packed_at, self._limits)
         return b"".join(chunks)
 
 
@@ -266,7 +310,8 @@ def _starts_a_tar(block: bytes) -> bool:
     return True
 
 
-def _check_ratio(where: Path | str, unpacked: int, packed: int, limits: Limits) -> None:
+def check_ratio(where: Path | str, unpacked: int, packed: int, limits: Limits) -> None:
+    """Raises CorpusError for what unpacks to more than the limits: a bomb, not text."""
     if unpacked > limits.total_bytes:
         raise CorpusError(where, f"unpacks to more than {limits.total_bytes} bytes: refused", packed)
     if unpacked > limits.ratio_from_bytes and unpacked > limits.ratio * max(1, packed):

@@ -5,15 +5,16 @@ A paper's files are gathered, the one that TeX would be called with is found, an
 The locator is the arXiv number from the file name (`2301.00001`, `math/0301001`), else the name itself.
 """
 
+import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from data.archives import LIMITS, members, stem
+from data.archives import LIMITS, Loose, by_folder, members, stem
 from data.documents import CorpusError, document, document_id, valid_text
 from data.funnel import Funnel
 from data.latex import LatexConfig, clean, main_file
@@ -34,6 +35,15 @@ _NOT_SOURCE = re.compile(
     r"|xlsx?|docx?|pptx?|nb|m|py|c|cpp|h|f|f90|html?|css|js|json|xml|ttf|otf|pfb|tfm|pk|mf|db|npy|mat|h5|pgf|tikz|pstex|pstex_t)\Z"
 )
 
+_INPUTENC = re.compile(rb"(?m)^[^%\n]{0,200}\\(?:usepackage|RequirePackage)\s{0,3}\[([a-zA-Z0-9 -]{3,20})\]\s{0,3}\{inputenc\}")
+_ENCODINGS = {
+    "latin1": "cp1252", "ansinew": "cp1252", "cp1252": "cp1252", "latin2": "iso8859-2", "latin3": "iso8859-3",
+    "latin4": "iso8859-4", "latin5": "iso8859-9", "latin9": "iso8859-15", "latin10": "iso8859-16", "cp1250": "cp1250",
+    "cp1251": "cp1251", "cp1257": "cp1257", "koi8-r": "koi8-r", "koi8-ru": "koi8-u", "iso88595": "iso8859-5",
+    "cp866": "cp866", "cp437": "cp437", "cp850": "cp850", "cp852": "cp852", "cp858": "cp858", "cp865": "cp865",
+    "applemac": "mac-roman", "macce": "mac-latin2", "maccyr": "mac-cyrillic",
+}  # fmt: skip
+
 
 class ArxivConfig(Section):
     """Reading of arXiv sources."""
@@ -42,8 +52,15 @@ class ArxivConfig(Section):
     max_paper_bytes: int = Field(default=32 << 20, ge=1)  # chosen: text of one paper's sources; more is data, not prose
 
 
-def documents(path: Path, config: ArxivConfig, funnel: Funnel) -> Iterator[dict[str, Any]]:
-    """Stream the papers of one file (or folder) as cleaned documents."""
+def papers(files: list[tuple[str, Path]]) -> list[Path | Loose]:
+    """What must be read together, of raw files (name, place): an archive or a source alone, what lies in one folder."""
+    packed, folders = by_folder(files, _PACKED)
+    alone = [path for _, path in folders.pop("", ())]
+    return [*packed, *alone, *map(tuple, folders.values())]
+
+
+def documents(path: Path | Loose, config: ArxivConfig, funnel: Funnel) -> Iterator[dict[str, Any]]:
+    """Stream the papers of one file, folder or set of loose files as cleaned documents."""
     for name, contents in _papers(path, config, funnel):
         row = _document(name, contents, config, funnel)
         if row is not None:
@@ -61,7 +78,7 @@ def arxiv_number(name: str) -> str | None:
     return f"{match[1]}/{match[2]}" if match and 1 <= int(match[2][2:4]) <= 12 else None
 
 
-def _papers(path: Path, config: ArxivConfig, funnel: Funnel) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _papers(path: Path | Loose, config: ArxivConfig, funnel: Funnel) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(name, sources) of each paper: nested archives, folders named by an arXiv number, and the file's own sources."""
     own: dict[str, bytes] = {}
     folder, inside = "", dict[str, bytes]()
@@ -89,7 +106,7 @@ def _papers(path: Path, config: ArxivConfig, funnel: Funnel) -> Iterator[tuple[s
     if inside:
         yield folder, inside
     if own:
-        yield "/".join(path.absolute().parts[-2:]), own
+        yield "/".join(path.absolute().parts[-2:]) if isinstance(path, Path) else path[0][0].partition("/")[0], own
 
 
 def _paper_folder(name: str) -> str | None:
@@ -123,7 +140,8 @@ def _document(name: str, contents: dict[str, bytes], config: ArxivConfig, funnel
     if sum(map(len, contents.values())) > config.max_paper_bytes:
         _drop(funnel, "sources too large", name)
         return None
-    files = {file: _decoded(content) for file, content in sorted(contents.items()) if _is_text(content)}
+    sources = {file: content for file, content in sorted(contents.items()) if _is_text(content)}
+    files = {file: _decoded(content, sources) for file, content in sources.items()}
     ignored = [file for file, text in files.items() if text.lstrip().startswith("%auto-ignore")]
     for file in ignored:
         del files[file]
@@ -180,12 +198,35 @@ def _is_source(name: str) -> bool:
 
 def _is_text(content: bytes) -> bool:
     start = content[:4096].lstrip()
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
     return b"\x00" not in start and not start.lower().startswith((b"%pdf", b"%!ps", b"<html", b"<!doctype", b"\x1f\x8b"))
 
 
-def _decoded(content: bytes) -> str:
+def _declared_encoding(contents: Iterable[bytes]) -> str:
+    """Python's name of the 8-bit encoding that a paper tells `inputenc`; Latin-1, where every byte is a letter, if none."""
+    for content in contents:
+        for match in _INPUTENC.finditer(content):
+            name = match[1].decode("ascii").strip()
+            if name in _ENCODINGS:
+                return _ENCODINGS[name]
+    return "latin-1"
+
+
+def _decoded(content: bytes, sources: dict[str, bytes]) -> str:
+    """One source as text: UTF-8, else what the paper declares in any of its `sources`."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16", "replace")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = _eight_bit(content, _declared_encoding(sources.values()))
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _eight_bit(content: bytes, encoding: str) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError:
-        text = content.decode("latin-1")  # every byte is a character: what older papers were written in
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        return content.decode("latin-1")

@@ -9,10 +9,11 @@ import codecs
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data.archives import LIMITS, members
 from data.documents import CorpusError, document, document_id, valid_text
 from data.funnel import Funnel
 from data.section import Section
@@ -53,6 +54,7 @@ _CREDIT = re.compile(
 )
 _FILE_NUMBER = re.compile(r"(?:pg)?([0-9]{1,7})(?:-[08h])?$", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n{4,}")
+_LEADING_BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 
 _CODES = """
 english:en french:fr german:de spanish:es italian:it dutch:nl portuguese:pt finnish:fi swedish:sv danish:da
@@ -71,16 +73,16 @@ class BooksConfig(Section):
 
 
 def documents(path: Path, config: BooksConfig, funnel: Funnel) -> Iterator[dict[str, Any]]:
-    """The book in one text file (plain, gzip, bzip2 or xz), or in every `.txt` of a folder, in order of their names."""
+    """The book in one text file (plain, gzip, bzip2 or xz), or in every `.txt` of a zip, tar or folder, one after the other."""
     if not path.is_dir():
-        yield from _book(path, config, funnel)
+        yield from _books(path, config, funnel)
         return
     files = sorted(file for file in path.rglob("*") if file.is_file() and re.search(r"(?i)\.txt(?:\.(?:gz|bz2|xz))?$", file.name))
     if not files:
         raise CorpusError(path, "holds no .txt files")
     for file in files:
         try:
-            yield from _book(file, config, funnel)
+            yield from _books(file, config, funnel)
         except CorpusError as error:
             funnel.drop("unreadable", document_id(SOURCE, str(file.relative_to(path))), error.reason)
 
@@ -114,8 +116,27 @@ class Header:
     language: str = ""
 
 
-def _book(path: Path, config: BooksConfig, funnel: Funnel) -> Iterator[dict[str, Any]]:
-    raw = _read(path, config.max_bytes, funnel)
+def _books(path: Path, config: BooksConfig, funnel: Funnel) -> Iterator[dict[str, Any]]:
+    """The book in a file, or those in an archive."""
+    if not _is_archive(path):
+        yield from _book(path, _read(path, config.max_bytes, funnel), config, funnel)
+        return
+    limits = replace(LIMITS, member_bytes=config.max_bytes)
+    for name, raw in members(path, lambda name: name.lower().endswith(".txt"), limits, funnel):
+        yield from _book(Path(name), raw, config, funnel)
+
+
+def _is_archive(path: Path) -> bool:
+    if path.name.lower().endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2")):
+        return True
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False  # who reads it says what is wrong
+
+
+def _book(path: Path, raw: bytes | None, config: BooksConfig, funnel: Funnel) -> Iterator[dict[str, Any]]:
     decoded = None if raw is None else _decode(raw)
     if decoded is None:
         funnel.drop("too long" if raw is None else "not text", document_id(SOURCE, path.name), path.name)
@@ -164,13 +185,13 @@ def _decode(raw: bytes) -> str | None:
         return raw.decode("utf-8-sig").replace("\ufeff", "")
     except UnicodeDecodeError:
         pass
-    declared = re.search(rb"(?i)character set encoding:[ \t]*([\w -]{2,30})", sample)
+    declared = re.search(rb"(?i)character set encoding:[ \t]*((?:iso|windows|cp|mac|koi8|big5|gb|shift|euc)[\w -]{0,20})", sample)
     for name in ([declared[1].decode("ascii").strip().lower().replace(" ", "-")] if declared else []) + ["cp1252"]:
-        if name.startswith(("utf", "ascii", "us-ascii", "iso-latin-1", "iso-8859-1")) and not name.startswith("iso-8859-15"):
-            continue  # it is not UTF-8, and cp1252 holds all that Latin-1 prints
+        if name in ("iso-latin-1", "iso-8859-1"):
+            continue  # cp1252 holds all that Latin-1 prints
         try:
             return raw.decode(name)
-        except (UnicodeDecodeError, LookupError):
+        except (UnicodeError, LookupError):
             continue
     return raw.decode("latin-1")
 
@@ -206,7 +227,8 @@ def _after_wrapped_title(marker: str, body: str) -> str:
 
 def _without_credits(body: str) -> str:
     """The first paragraphs without "Produced by …"; the credits repeated at the end go too."""
-    head = re.split(r"(\n[ \t]*\n\s*)", body.strip("\n"), maxsplit=_CREDIT_PARAGRAPHS)
+    body = _LEADING_BLANK_LINES.sub("", body).rstrip("\n")  # the indent of the first line is the book's
+    head = re.split(r"(\n(?:[ \t]*\n)+)", body, maxsplit=_CREDIT_PARAGRAPHS)
     for index in range(0, min(len(head), 2 * _CREDIT_PARAGRAPHS), 2):
         if _CREDIT.match(" ".join(head[index].split())) and len(head[index]) < 1000:
             head[index] = ""

@@ -27,7 +27,8 @@ _COPYRIGHT = re.compile(
     r"|(?i:all rights reserved)|@(?i:copyright)|SPDX-FileCopyrightText"
 )
 _KEPT_FIRST = re.compile(
-    r"#!|\s*\Z|#.*coding[:=]|<\?(?:php|xml)[^>]*(?:\?>)?\s*\Z|<!doctype[^>]*>\s*\Z|[\"']use strict[\"'];?\s*\Z|@echo off\s*\Z",
+    r"#!|\s*\Z|#.*coding[:=]|<\?(?:php|xml)[^>]*(?:\?>)?\s*\Z|<!doctype[^>]*>\s*\Z|[\"']use strict[\"'];?\s*\Z|@echo off\s*\Z"
+    r"|#pragma once\s*\Z|#(?:ifndef|define) \w+\s*\Z|#if !\s?defined\b.*\Z",
     re.IGNORECASE,
 )
 

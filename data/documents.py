@@ -43,8 +43,18 @@ class CorpusError(Exception):
         self.path, self.reason, self.offset = str(path), reason, offset
         super().__init__(f"{path}{'' if offset is None else f' at byte {offset}'}: {reason}")
 
+    @property
+    def place(self) -> str:
+        """The file's name and the byte, for samples: where it lies does not count."""
+        return place(self.path, self.offset)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.reason, self.offset)
+
+
+def place(path: Path | str, offset: int | None) -> str:
+    """`name at byte 12`: where something bad stands, whatever folder the file lies in."""
+    return f"{Path(path).name}{'' if offset is None else f' at byte {offset}'}"
 
 
 def document_id(source: str, locator: str) -> str:
@@ -157,7 +167,8 @@ def read_batches(
     for path in paths:
         try:
             with pq.ParquetFile(str(path), memory_map=False, pre_buffer=False) as file:
-                yield from file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False)
+                for group in range(file.num_row_groups):  # no batch over two groups: the bytes of one group are bounded
+                    yield from file.iter_batches(batch_rows, row_groups=[group], columns=columns, use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise CorpusError(path, f"not a readable Parquet file ({error})") from error
 

@@ -7,15 +7,16 @@ expanded paper is cut. So a commented section, one made by a macro and one insid
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from pydantic import Field
 
-from data.latex_macros import expand
+from data.latex_macros import MEANINGFUL, commands_defined, environments_defined, expand
 from data.latex_reader import MacroLimit, Tokens
-from data.latex_tokens import render, tokenize
+from data.latex_tokens import Span, Stops, pieces_of, render, tokenize
 from data.section import Section
 
 __all__ = ["Cleaned", "LatexConfig", "MacroLimit", "clean", "main_file"]
@@ -26,6 +27,8 @@ _APPENDICES = {"appendices", "appendix", "subappendices"}
 _REFERENCE_COMMANDS = {"\\bibliography", "\\bibliographystyle", "\\printbibliography", "\\nocite", "\\bibliographyunit"}
 _REFERENCE_TITLES = {"references", "bibliography", "referencesandnotes", "literaturecited", "referencesandlinks"}
 _APPENDIX_COMMANDS = {"\\appendix", "\\appendices"}
+_ENVIRONMENTS = _BIBLIOGRAPHIES | _APPENDICES | {"document", "abstract"}
+_PLACES = _SECTIONS | _REFERENCE_COMMANDS | _APPENDIX_COMMANDS | {"\\begin", "\\end", "\\bye", "\\maketitle"}
 _DRAWINGS = (".pgf", ".tikz", ".pstex_t", ".pdf_t", ".eps_tex", ".pdf_tex", ".bbl", ".bib")  # \input, but no prose
 _HAS_CLASS = re.compile(r"(?m)^[^%\n]{0,200}\\document(?:class|style)\b")
 _HAS_BODY = re.compile(r"(?m)^[^%\n]{0,200}\\begin\s{0,3}\{document\}")
@@ -57,14 +60,15 @@ def clean(files: Mapping[str, str], main: str, config: LatexConfig) -> Cleaned:
 
     The text may be empty. Raises MacroLimit when the macros do not end.
     """
-    folder = posixpath.dirname(main)
+    folder, stops = posixpath.dirname(main), _stops(files)
 
     def load(name: str) -> tuple[str, Tokens] | None:
         found = _find(files, folder, name)
-        tokens = _included(files[found], found) if found is not None else None
+        tokens = _included(files[found], found, stops) if found is not None else None
         return None if found is None or tokens is None else (found, tokens)
 
-    expansion = expand(tokenize(files[main]), load, config.max_expansions, config.max_characters)
+    tokens = tokenize(files[main], stops=stops)
+    expansion = expand(tokens, load, config.max_expansions, config.max_characters, stops)
     text = render(_cut(expansion.tokens, config)).strip()
     return Cleaned(text, expansion.expanded, expansion.opaque, expansion.missing)
 
@@ -78,7 +82,16 @@ def main_file(files: Mapping[str, str]) -> str | None:
         return -score, name.count("/"), -len(text), name
 
     sources = [name for name in files if name.lower().endswith((".tex", ".ltx", ".latex", ".txt")) or "." not in name]
-    return min(sources or [name for name in files if not name.lower().endswith((".sty", *_DRAWINGS))], key=rank, default=None)
+    sources = sources or [name for name in files if not name.lower().endswith((".sty", *_DRAWINGS))]
+    return min(sources, key=rank) if len(sources) > 1 else next(iter(sources), None)
+
+
+def _stops(files: Mapping[str, str]) -> Stops:
+    """What means something to the cleaner in this paper."""
+    return Stops(
+        _PLACES.union(MEANINGFUL, *(commands_defined(text) for text in files.values())),
+        _ENVIRONMENTS.union(*(environments_defined(text) for text in files.values())),
+    )
 
 
 def _find(files: Mapping[str, str], folder: str, name: str) -> str | None:
@@ -93,10 +106,10 @@ def _find(files: Mapping[str, str], folder: str, name: str) -> str | None:
     return None
 
 
-def _included(text: str, name: str) -> Tokens | None:
+def _included(text: str, name: str, stops: Stops) -> Tokens | None:
     if name.endswith(".sty"):  # an author's own macros, not a package of the distribution that travels along
-        return None if _IS_PACKAGE.search(text) else tokenize(text, at_is_letter=True)
-    tokens = tokenize(text)
+        return None if _IS_PACKAGE.search(text) else tokenize(text, at_is_letter=True, stops=stops)
+    tokens = tokenize(text, stops=stops)
     start = _environment_at(tokens, "\\begin", "document") if _HAS_CLASS.search(text) else None
     if start is None:
         return tokens
@@ -133,57 +146,66 @@ def _after_front_matter(body: Tokens) -> int:
     return max(title, abstract + 4 if abstract is not None else 0)
 
 
-def _without_references(body: Tokens, index: int, keep_appendix: bool) -> Tokens:
+def _without_references(body: Tokens, first: int, keep_appendix: bool) -> Tokens:
     out: Tokens = []
     in_references = False  # below a heading "References" that a hand-made list follows
-    while index < len(body):
-        token = body[index]
+    start = first  # what begins here is copied up to the next place of interest
+    for index in [place for place in range(first, len(body)) if body[place] in _PLACES]:
+        if index < start:
+            continue  # inside what has gone
+        token, left = body[index], list[str]()
         name = _group(body, index + 1) if token in ("\\begin", "\\end") else None
+        if token in _SECTIONS:
+            if (title := _title(body, index)) is not None:
+                out += [] if in_references else body[start:index]
+                start = index
+                in_references = "".join(filter(str.isalpha, title)).lower() in _REFERENCE_TITLES
+            continue
         if token == "\\begin" and (name in _BIBLIOGRAPHIES or (name in _APPENDICES and not keep_appendix)):
-            index = _end_of_environment(body, name, index)
+            end = _end_of_environment(body, name, index)
         elif token in _REFERENCE_COMMANDS:
-            index = _after_arguments(body, index + 1)
+            end, left = _after_arguments(body, index + 1)
         elif (
             token == "\\bye"
             or (token in _APPENDIX_COMMANDS and not keep_appendix)
             or (token == "\\end" and name in (None, "document"))
         ):
-            break
+            end = len(body)
         else:
-            if token in _SECTIONS and (title := _title(body, index)) is not None:
-                in_references = "".join(filter(str.isalpha, title)).lower() in _REFERENCE_TITLES
-            if not in_references:
-                out.append(token)
-            index += 1
-    return out
+            continue
+        out += [] if in_references else body[start:index] + left
+        start = end
+        if end == len(body):
+            break
+    return out if in_references else out + body[start:]
 
 
 def _title(body: Tokens, index: int) -> str | None:
     """The title of the section command at `index`; None if no title follows, as in `\\titleformat{\\section}`."""
-    index += 1
-    skipped = 0
-    while index < len(body) and skipped < 40 and body[index] != "{":
-        if body[index][0] in "\\}":
+    ahead = _ahead(body, index + 1)
+    in_option = False
+    for skipped, token in zip(range(40), ahead, strict=False):
+        if in_option:
+            in_option = token != "]"
+        elif token == "{":
+            return _until_its_brace(ahead)
+        elif token == "[":
+            in_option = True
+        elif token[0] in "\\}" or (token.strip(" \t\n*") and not skipped):
             return None
-        if body[index] == "[":
-            skipped += 1
-            while index < len(body) and body[index] != "]" and skipped < 40:
-                index, skipped = index + 1, skipped + 1
-        elif body[index].strip(" \t\n*") and not skipped:
-            return None
-        index += 1
-        skipped += 1
-    return _group(body, index)
+    return None
 
 
 def _group(body: Tokens, index: int) -> str | None:
-    """The text of the `{group}` that begins at `index`, looked at for 400 tokens; None if there is no group."""
-    while index < len(body) and body[index].isspace():
-        index += 1
-    if index >= len(body) or body[index] != "{":
-        return None
+    """The text of the `{group}` that begins at `index`, as far as is looked ahead; None if there is no group."""
+    ahead = _ahead(body, index)
+    first = next((token for token in ahead if not token.isspace()), None)
+    return _until_its_brace(ahead) if first == "{" else None
+
+
+def _until_its_brace(ahead: Iterator[str]) -> str:
     depth, parts = 1, list[str]()
-    for token in body[index + 1 : index + 400]:
+    for token in ahead:
         depth += (token == "{") - (token == "}")
         if depth == 0:
             break
@@ -191,17 +213,39 @@ def _group(body: Tokens, index: int) -> str | None:
     return "".join(parts)
 
 
-def _after_arguments(body: Tokens, index: int) -> int:
-    """The index after `[...]` and `{...}` that begin at `index`."""
-    for open_, close in (("[", "]"), ("{", "}")):
-        if index < len(body) and body[index] == open_:
-            depth = 0
-            for position in range(index, min(len(body), index + 2000)):
-                depth += (body[position] == open_) - (body[position] == close)
-                if depth == 0:
-                    index = position + 1
-                    break
-    return index
+def _ahead(body: Tokens, index: int) -> Iterator[str]:
+    """The next 400 tokens from `index` on."""
+    return (token for token, _, _ in islice(_in_detail(body, index), 400))
+
+
+def _in_detail(body: Tokens, index: int) -> Iterator[tuple[str, int, int]]:
+    """(token, index in `body` of it or of its span, where it ends in that) from `index` on."""
+    for at in range(index, len(body)):
+        whole = body[at]
+        if isinstance(whole, Span):
+            for match in pieces_of(whole):
+                yield match[0], at, match.end()
+        else:
+            yield whole, at, len(whole)
+
+
+def _after_arguments(body: Tokens, index: int) -> tuple[int, Tokens]:
+    """(index after `[...]` and `{...}` that begin at `index`, what is left of the span in which they end)."""
+    after, in_span, depth, close = index, 0, 0, ""
+    for token, at, end in islice(_in_detail(body, index), 2000):
+        if not depth:
+            if token not in ("[", "{") or (token == "[" and close):
+                break
+            open_, close = token, "]" if token == "[" else "}"
+        depth += (token == open_) - (token == close)
+        if not depth:
+            after, in_span = at + 1, end
+            if close == "}":
+                break
+    last = body[after - 1]
+    if after > index and isinstance(last, Span) and in_span < len(last):
+        return after, [type(last)(last[in_span:])]
+    return after, []
 
 
 def _end_of_environment(body: Tokens, name: str | None, index: int) -> int:

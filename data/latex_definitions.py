@@ -24,6 +24,9 @@ STRUCTURE = _named(  # never redefined: the cleaner and the reader know these by
 )
 
 
+_GROUP_TOKENS = 100  # of a choice of styles, which is a symbol
+
+
 @dataclass(frozen=True)
 class Macro:
     """What a control sequence stands for: a body with `#1` where arguments go."""
@@ -38,6 +41,40 @@ class Macro:
 def is_program(body: Tokens) -> bool:
     """True when the body looks ahead, branches or computes, so that its expansion is not text."""
     return any(token[0] == "\\" and (token in _PROGRAM or ("@" in token and len(token) > 2)) for token in body)
+
+
+def in_text_style(body: Tokens) -> Tokens:
+    """`\\mathchoice{display}{text}{script}{scriptscript}` as what it is in a line of text; malformed ones stay."""
+    out: Tokens = []
+    index = 0
+    while index < len(body):
+        found = _four_groups(body, index + 1) if body[index] == "\\mathchoice" else None
+        if found is None:
+            out.append(body[index])
+            index += 1
+        else:
+            groups, index = found
+            out += groups[1]
+    return out
+
+
+def _four_groups(body: Tokens, index: int) -> tuple[list[Tokens], int] | None:
+    groups: list[Tokens] = []
+    while len(groups) < 4:
+        while index < len(body) and body[index].isspace():
+            index += 1
+        if index == len(body) or body[index] != "{":
+            return None
+        start, depth = index, 0
+        while index < min(len(body), start + _GROUP_TOKENS):
+            depth += (body[index] == "{") - (body[index] == "}")
+            index += 1
+            if not depth:
+                break
+        if depth:
+            return None
+        groups.append(body[start:index])
+    return groups, index
 
 
 def delimiters_of(pattern: Tokens) -> tuple[str, ...] | None:

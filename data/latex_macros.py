@@ -7,6 +7,7 @@ rather than an abbreviation (`\\@ifnextchar`, `\\expandafter`, `\\ifx` …) keep
 A space after a call stays: TeX swallows it, but it is harmless in mathematics and never glues two words.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,14 +16,18 @@ from data.latex_definitions import (
     STRUCTURE,
     Macro,
     delimiters_of,
+    in_text_style,
     is_program,
     one_line,
     substitute,
     without_braces,
 )
 from data.latex_reader import END_OF_FILE, MacroLimit, TokenReader, Tokens
-from data.latex_tokens import BLANKS, Raw
+from data.latex_tokens import BLANKS, Raw, Span, Stops, pieces
 
+_BORDERS = {"{": 1, "\\begin": 1, "}": -1, "\\end": -1}
+_OPEN, _CLOSE = ["{"], ["}"]
+NO_STOPS = Stops(frozenset(), frozenset())
 Load = Callable[[str], tuple[str, Tokens] | None]
 _DEPTH_OF_INPUTS = 20
 _STEPS_PER_TOKEN = 16  # tokens read back by nested calls; papers stay below 5
@@ -38,23 +43,38 @@ class Expansion:
     missing: int = 0  # \input of a file that is not in the archive
 
 
-def expand(tokens: Tokens, load: Load, max_expansions: int, max_characters: int) -> Expansion:
+def expand(tokens: Tokens, load: Load, max_expansions: int, max_characters: int, stops: Stops = NO_STOPS) -> Expansion:
     """Expand `tokens` of the main file. `load(name)` gives the path and tokens of a file of the paper, or None.
 
+    `stops` are what no span of the tokens holds: at least MEANINGFUL, and best all that the paper defines.
     Raises MacroLimit after `max_expansions` calls, `max_characters` of output, or work out of proportion to the source.
     """
-    return _Expander(load, max_expansions, max_characters).run(tokens)
+    return _Expander(load, max_expansions, max_characters, stops).run(tokens)
+
+
+def commands_defined(source: str) -> set[str]:
+    """Control sequences that a file seems to define; what this overlooks is still expanded, only more slowly."""
+    names = set(_DEFINED.findall(source))
+    return names | {f"\\{name[3:]}{value}" for name in names if name.startswith("\\if") for value in ("true", "false")}
+
+
+def environments_defined(source: str) -> set[str]:
+    """As `commands_defined`, for environments."""
+    return set(_DEFINED_ENVIRONMENT.findall(source)) if "newenvironment" in source else set()
 
 
 class _Expander(TokenReader):
-    def __init__(self, load: Load, max_expansions: int, max_characters: int) -> None:
+    def __init__(self, load: Load, max_expansions: int, max_characters: int, stops: Stops) -> None:
         super().__init__()
+        self.stops = stops
         self.load, self.max_expansions, self.max_characters = load, max_expansions, max_characters
         self.result = Expansion()
         self.characters = 0
         self.macros: dict[str, Macro] = {}
         self.environments: dict[str, tuple[Macro, Macro]] = {}
-        self.groups: list[list[tuple[str, Macro | None]]] = []  # what each open group must restore
+        self.depth = 0  # of groups, without what stands in
+        self.uncounted: list[Tokens] = []
+        self.local: list[tuple[int, str, Macro | None]] = []  # what the end of the group of that depth restores
         self.preamble = False  # definitions before \begin{document} are for the whole paper
         self.is_global = False
         self.switches: dict[str, bool] = {"\\iftrue": True, "\\iffalse": False}
@@ -62,30 +82,65 @@ class _Expander(TokenReader):
         self.open_ifs: list[bool] = []  # True: decided here, so its \else and \fi leave the stream
         self.files: list[str] = []
         self.loaded: set[str] = set()
+        self.special = {*_COMMANDS, *CONDITIONALS, *self.switches, END_OF_FILE}  # all that is more than text
+        self.unforeseen = False  # a name was defined that may stand in a span
 
     def run(self, tokens: Tokens) -> Expansion:
         self.preamble = any(a == "\\begin" and c == "document" for a, c in zip(tokens, tokens[2:], strict=False))
         self.allowed_steps += _STEPS_PER_TOKEN * len(tokens)
         self.push(tokens)
         while self.pending:
-            token = self.pending.pop()
-            if type(token) is Raw:
-                self._raw(token)
-            elif token[0] == "\\":
-                self._control(token)
+            if self.unforeseen or self.local:  # a span may hold a macro; a brace may end what was defined
+                self.open_span()
             else:
-                if token == "{":
-                    self.groups.append([])
-                elif token == "}":
-                    self._close_group()
-                self._emit(token)
+                self._plain()
+            if self.pending:
+                self._one(self.pending.pop())
         return self.result
 
+    def _plain(self) -> None:
+        """Emit the tokens on top of the stack that mean nothing here: most of a paper, so all at once."""
+        pending, special = self.pending, self.special
+        start = len(pending)
+        while start and pending[start - 1] not in special:
+            start -= 1
+        if start < len(pending):
+            top = pending[: start - 1 if start else None : -1]
+            del pending[start:]
+            self.result.tokens += top
+            self.uncounted.append(top)
+            self._grow(sum(map(len, top)))
+
+    def _groups(self) -> int:
+        """How many groups are open here."""
+        for tokens in self.uncounted:
+            for token in tokens:
+                for part in pieces(token) if isinstance(token, Span) else (token,):
+                    if part in _BORDERS:
+                        self.depth = max(0, self.depth + _BORDERS[part])  # a brace too many closes nothing
+        self.uncounted.clear()
+        return self.depth
+
+    def _one(self, token: str) -> None:
+        if type(token) is Raw:
+            self._raw(token)
+        elif token[0] == "\\":
+            self._control(token)
+        else:
+            if token == "{":
+                self.uncounted.append(_OPEN)
+            elif token == "}":
+                self._close_group()
+            self._emit(token)
+
     def _emit(self, token: str) -> None:
-        self.characters += len(token)
+        self.result.tokens.append(token)
+        self._grow(len(token))
+
+    def _grow(self, characters: int) -> None:
+        self.characters += characters
         if self.characters > self.max_characters:
             raise MacroLimit(f"more than {self.max_characters} characters")
-        self.result.tokens.append(token)
 
     def _raw(self, token: Raw) -> None:
         if token is END_OF_FILE:
@@ -112,6 +167,9 @@ class _Expander(TokenReader):
             self._emit(token)
 
     def _call(self, token: str, macro: Macro) -> None:
+        if not (macro.parameters or macro.opaque or macro.delimiters):
+            self._push_body(macro, [])
+            return
         taken: Tokens = []
         values = None if macro.opaque else self._values(macro, taken)
         if values is None:
@@ -124,9 +182,9 @@ class _Expander(TokenReader):
     def _push_body(self, macro: Macro, values: list[Tokens]) -> None:
         body = substitute(macro.body, values) if values else macro.body
         self.result.expanded += 1
-        self.step(len(body))
         if self.result.expanded > self.max_expansions:
             raise MacroLimit(f"more than {self.max_expansions} macro calls")
+        self.step(len(body))
         self.push(body)
 
     def _values(self, macro: Macro, taken: Tokens) -> list[Tokens] | None:
@@ -167,6 +225,7 @@ class _Expander(TokenReader):
         body = self.argument(taken)
         if body is None or count not in tuple("0123456789"):
             return None
+        body = in_text_style(body)
         return Macro(int(count), one_line(body), default, opaque=is_program(body))
 
     def _def(self, token: str, taken: Tokens) -> bool:
@@ -182,6 +241,7 @@ class _Expander(TokenReader):
         body = self.until("}", taken)
         if body is None:
             return False
+        body = in_text_style(body)
         delimiters = delimiters_of(pattern)
         parameters = sum(part[0] == "#" for part in pattern)
         opaque = delimiters is None or is_program(body) or (token in ("\\edef", "\\xdef") and name in body)
@@ -232,6 +292,7 @@ class _Expander(TokenReader):
         end = self.argument(taken) if begin else None
         if name is None or begin is None or end is None:
             return False
+        self.unforeseen = self.unforeseen or "".join(name) not in self.stops.environments
         self.environments["".join(name)] = (begin, Macro(0, end, opaque=is_program(end)))
         return self._forget_line()
 
@@ -253,6 +314,8 @@ class _Expander(TokenReader):
         self.switches[name] = False
         for value in (True, False):
             self.setters[f"\\{name[3:]}{str(value).lower()}"] = (name, value)
+            self._watch_for(f"\\{name[3:]}{str(value).lower()}")
+        self._watch_for(name)
         return self._forget_line()
 
     def _prefix(self, token: str, taken: Tokens) -> bool:
@@ -266,12 +329,19 @@ class _Expander(TokenReader):
         is_global, self.is_global = is_global or self.is_global, False
         if name in STRUCTURE or name in _COMMANDS:
             return
-        if self.groups and not self.preamble and not is_global:
-            self.groups[-1].append((name, self.macros.get(name)))
+        if not self.preamble and not is_global and self._groups() > 0:
+            self.local.append((self.depth, name, self.macros.get(name)))
         self.macros[name] = macro
+        self._watch_for(name)
+
+    def _watch_for(self, name: str) -> None:
+        self.special.add(name)
+        self.unforeseen = self.unforeseen or name not in self.stops.commands
 
     def _close_group(self) -> None:
-        for name, macro in reversed(self.groups.pop() if self.groups else []):
+        self.uncounted.append(_CLOSE)
+        while self.local and self.local[-1][0] > self._groups():
+            _, name, macro = self.local.pop()
             if macro is None:
                 self.macros.pop(name, None)
             else:
@@ -285,8 +355,8 @@ class _Expander(TokenReader):
         if self.pending and type(self.pending[-1]) is not Raw and (not out or out[-1].rstrip(BLANKS).endswith("\n")):
             rest = self.pending[-1].lstrip(BLANKS)
             if rest[:1] == "\n":
-                self.pending.pop()
-                self.push([rest[1:]] if rest[1:] else [])
+                kind = type(self.pending.pop())
+                self.push([kind(rest[1:])] if rest[1:] else [])
                 return True
         out.extend(reversed(indent))
         return True
@@ -294,7 +364,7 @@ class _Expander(TokenReader):
     # Groups, environments, switches and files.
 
     def _open(self, token: str, taken: Tokens) -> bool:
-        self.groups.append([])
+        self.uncounted.append(_OPEN)
         self._emit(token)
         return True
 
@@ -305,10 +375,12 @@ class _Expander(TokenReader):
 
     def _begin(self, token: str, taken: Tokens) -> bool:
         name = "".join(self.argument(taken) or [])
-        self.groups.append([])
+        self.uncounted.append(_OPEN)
         if name == "document":
             self.preamble = False
-            self.groups.clear()
+            self.depth = 0
+            self.uncounted.clear()
+            self.local.clear()
         begin, end = self.environments.get(name, (None, None))
         if begin is None or end is None or begin.opaque or end.opaque:
             return False
@@ -448,3 +520,9 @@ _COMMANDS: dict[str, Callable[[_Expander, str, Tokens], bool]] = {
     "\\endinput": _Expander._endinput,
     "\\xspace": _Expander._nothing,
 }
+MEANINGFUL = frozenset({*_COMMANDS, *CONDITIONALS, *STRUCTURE, "\\iftrue", "\\iffalse"})
+_DEFINED = re.compile(
+    r"\\(?:(?:re|provide)?newcommand|DeclareRobustCommand|[gex]?def|let|newif|DeclareMathOperator|(?:Re)?[Nn]ewDocumentCommand)"
+    r"\*?\s*\{?\s*(\\(?:[A-Za-z@]+|[^A-Za-z@]))"
+)
+_DEFINED_ENVIRONMENT = re.compile(r"\\(?:re)?newenvironment\*?\s*\{([^{}]*)\}")

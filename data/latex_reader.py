@@ -6,7 +6,7 @@ them back unchanged. Each token popped is a step; steps are allowed in proportio
 
 import re
 
-from data.latex_tokens import Raw
+from data.latex_tokens import Raw, Span, pieces
 
 Tokens = list[str]
 END_OF_FILE = Raw("\x00")
@@ -33,7 +33,13 @@ class TokenReader:
         if self.steps > self.allowed_steps:
             raise MacroLimit("the work is out of proportion to the source")
 
+    def open_span(self) -> None:
+        """Cut the span on top of the stack, if there is one, into its tokens."""
+        if self.pending and isinstance(self.pending[-1], Span):
+            self.push(pieces(self.pending.pop()))  # type: ignore[arg-type]
+
     def pop(self, taken: Tokens) -> str | None:
+        self.open_span()
         if not self.pending or self.pending[-1] is END_OF_FILE:
             return None
         self.step()
@@ -43,6 +49,7 @@ class TokenReader:
 
     def skip_space(self, taken: Tokens) -> bool:
         """Pop white space; False at the end of a paragraph, where no argument is looked for."""
+        self.open_span()
         while self.pending and self.pending[-1][0].isspace() and type(self.pending[-1]) is not Raw:
             token = self.pending[-1]
             rest = token.lstrip()
@@ -54,6 +61,7 @@ class TokenReader:
             taken.append(space)
             if rest:
                 self.pending.append(rest)
+            self.open_span()
         return True
 
     def argument(self, taken: Tokens) -> Tokens | None:
@@ -87,9 +95,20 @@ class TokenReader:
 
     def until(self, end: str, taken: Tokens, in_paragraph: bool = False) -> Tokens | None:
         """Tokens up to `end` outside braces, which is popped too; None if file or paragraph end before. Splits text."""
-        depth, found = 0, list[str]()
+        before = len(taken)
+        found = self._until(end, taken, in_paragraph)
+        self.step(len(taken) - before)
+        return found
+
+    def _until(self, end: str, taken: Tokens, in_paragraph: bool) -> Tokens | None:
+        depth, found, pending = 0, list[str](), self.pending
         textual = len(end) > 0 and end[0] not in "\\{}[]#"
-        while (token := self.pop(taken)) is not None:
+        while pending and (token := pending[-1]) is not END_OF_FILE:
+            pending.pop()
+            if isinstance(token, Span):
+                self.push(pieces(token))
+                continue
+            taken.append(token)
             if depth == 0 and token == end:
                 return found
             if token == "{":
@@ -101,15 +120,16 @@ class TokenReader:
             elif depth == 0 and textual and type(token) is not Raw and token[0] != "\\" and (at := token.find(end)) >= 0:
                 taken[-1] = token[: at + len(end)]
                 if rest := token[at + len(end) :]:
-                    self.pending.append(rest)
+                    pending.append(rest)
                 return [*found, token[:at]] if at else found
-            elif in_paragraph and _PARAGRAPH_END.search(token):
+            elif in_paragraph and "\n" in token and _PARAGRAPH_END.search(token):
                 return None
             found.append(token)
         return None
 
     def literally(self, text: str, taken: Tokens) -> bool:
         """Pop `text` if it is what follows."""
+        self.open_span()
         if not self.pending or not self.pending[-1].startswith(text) or type(self.pending[-1]) is Raw:
             return not text
         if text:

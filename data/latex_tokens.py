@@ -7,13 +7,19 @@ later step looks into.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from itertools import groupby
+from string import ascii_letters
 
 BLANKS = " \t"
 _WORD = re.compile(r"\\(?:[A-Za-z]+|[\s\S]?)")
 _WORD_AT = re.compile(r"\\(?:[A-Za-z@]+|[\s\S]?)")  # between \makeatletter and \makeatother
-_TEXT = re.compile(r"[^\\{}\[\]#%]+")
-_PARAMETER = re.compile(r"#+[0-9]?")
+_TOKEN = re.compile(rf"{_WORD.pattern}|[^\\{{}}\[\]#%]+|[{{}}\[\]]|#+[0-9]?")
+_TOKEN_AT = re.compile(_TOKEN.pattern.replace("A-Za-z", "A-Za-z@", 1))
+_BORDER = r"\\(?:begin|end)\{[A-Za-z*]{1,32}\}"
+_STOP = re.compile(rf"{_BORDER}|{_WORD.pattern}|%")
+_STOP_AT = re.compile(rf"{_BORDER}|{_WORD_AT.pattern}|%")
 _ENVIRONMENT = re.compile(r"\s{0,8}\{([A-Za-z]{1,24}\*?)\}")
 _VERB_START = re.compile(r"\*?\s?([^\sA-Za-z*{])")
 _BRACKETED = re.compile(r"(?:\[[^\]\n]{0,500}\])?")
@@ -25,6 +31,12 @@ _URL_LIMIT = _VERB_LIMIT = 4000
 _URL_BORDER = re.compile(r"[{}]|\n[ \t]*\n")
 _LANGUAGE = re.compile(r"(?:\{[^{}\n]{0,40}\})?")
 _WORD_END = re.compile(r"\\[A-Za-z@]+\Z")
+_LETTERS, _LETTERS_AT = re.compile(r"[A-Za-z]+"), re.compile(r"[A-Za-z@]+")
+_BORDERS = ("\\begin", "\\end")
+_NAME = re.compile(r"\{([A-Za-z*]{1,32})\}")
+
+
+_LOOKED_INTO = frozenset({"%", "\\begin", "\\end", "\\makeatletter", "\\makeatother", *_VERB, *_RAW_ARGUMENT})
 
 
 class Raw(str):
@@ -33,33 +45,71 @@ class Raw(str):
     __slots__ = ()
 
 
-def tokenize(source: str, at_is_letter: bool = False) -> list[str]:
-    """Tokens of `source` without comments, in time linear in its length. Never raises."""
-    return _Tokenizer(source, at_is_letter).run()
+class Span(str):
+    """Source in which no token means anything to the cleaner."""
+
+    __slots__ = ()
+
+
+class SpanAt(Span):
+    """A span from a place where `@` is a letter."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Stops:
+    """What means something in a paper, and is not left in a span: control sequences, and environments by their names."""
+
+    commands: Set[str]
+    environments: Set[str]
+
+
+def tokenize(source: str, at_is_letter: bool = False, stops: Stops | None = None) -> list[str]:
+    """Tokens of `source` without comments, in time linear in its length. Never raises.
+
+    With `stops`, only those are tokens of their own, and what stands between them is a Span.
+    """
+    return _Tokenizer(source, at_is_letter, stops).run()
+
+
+def pieces(span: Span) -> list[str]:
+    """The tokens of a span."""
+    return (_TOKEN_AT if type(span) is SpanAt else _TOKEN).findall(span)
+
+
+def pieces_of(span: Span) -> Iterator[re.Match[str]]:
+    """As `pieces`, one by one and with their places."""
+    return (_TOKEN_AT if type(span) is SpanAt else _TOKEN).finditer(span)
 
 
 def render(tokens: Iterable[str]) -> str:
     """Source of `tokens`: spaces where two tokens would grow together; outside verbatim at most one empty line in a row."""
-    out: list[str] = []
-    plain: list[str] = []
-    after_word = False
-    for token in tokens:
-        if not token:
-            continue
-        if after_word and token[0].isalpha():
-            plain.append(" ")
-        after_word = bool(_WORD_END.match(token))
-        if type(token) is Raw and not after_word:
-            out.append(_tidy("".join(plain)))
-            out.append(token)
-            plain = []
-        else:
-            plain.append(token)
-    out.append(_tidy("".join(plain)))
-    return "".join(out)
+    source = [token for token in tokens if token]
+    parted = [
+        f"{token} " if following[0] in ascii_letters and _ends_in_word(token) else token
+        for token, following in zip(source, [*source[1:], " "], strict=False)
+    ]
+    if Raw not in set(map(type, parted)):
+        return _tidy("".join(parted))
+    verbatim = groupby(parted, lambda token: type(token) is Raw and not _WORD_END.match(token))
+    return "".join("".join(run) if is_raw else _tidy("".join(run)) for is_raw, run in verbatim)
+
+
+def _ends_in_word(token: str) -> bool:
+    """Whether a token, or the last one of a span, is a control sequence of letters."""
+    at = token.rfind("\\")
+    if at < 0 or not (_LETTERS if type(token) is Span else _LETTERS_AT).fullmatch(token, at + 1) or token.endswith("\\@"):
+        return False
+    start = at
+    while start and token[start - 1] == "\\":
+        start -= 1
+    return (at - start) % 2 == 0  # an even number of backslashes before it are line ends
 
 
 def _tidy(text: str) -> str:
+    if " \n" not in text and "\t\n" not in text and "\n\n\n" not in text:
+        return text
     *lines, last = text.split("\n")  # the last piece goes on in verbatim text, or is the end
     kept: list[str] = []
     for line in lines:
@@ -70,47 +120,62 @@ def _tidy(text: str) -> str:
 
 
 class _Tokenizer:
-    def __init__(self, source: str, at_is_letter: bool) -> None:
-        self.source, self.position = source, 0
+    def __init__(self, source: str, at_is_letter: bool, stops: Stops | None) -> None:
+        self.source, self.position, self.whole = source, 0, stops is None
+        environments = _VERBATIM | _HIDDEN | (stops.environments if stops else set())
+        borders = [f"{border}{{{name}}}" for border in _BORDERS for name in environments]
+        self.stops = _LOOKED_INTO.union(borders, stops.commands if stops else ())
         self.tokens: list[str] = []
-        self.word = _WORD_AT if at_is_letter else _WORD
+        self._letters(at_is_letter)
         self.missing_ends: set[str] = set()  # environments without an end, and
         self.no_url_before = 0  # where URLs have been looked for: nothing is searched twice, the time stays linear
 
     def run(self) -> list[str]:
-        source, size, tokens = self.source, len(self.source), self.tokens
+        size = len(self.source)
         while self.position < size:
-            character = source[self.position]
-            if character == "\\":
-                self._control()
-            elif character == "%":
+            stop = self._stretch()
+            if stop == "%":
                 self._comment()
-            elif character in "{}[]":
-                tokens.append(character)
-                self.position += 1
-            else:
-                match = (_PARAMETER if character == "#" else _TEXT).match(source, self.position)
-                assert match is not None
-                tokens.append(match[0])
-                self.position = match.end()
-        return tokens
+            elif stop:
+                self._control(stop)
+        return self.tokens
 
-    def _control(self) -> None:
-        match = self.word.match(self.source, self.position)
-        assert match is not None
-        token, self.position = match[0], match.end()
+    def _stretch(self) -> str:
+        """Add what stands before the next stop, and move behind the stop (before it, if it is a comment's sign)."""
+        source, begin, stops = self.source, self.position, self.stops
+        self.position = end = len(source)
+        for match in self.stop.finditer(source, begin):
+            if (stop := match[0]) in stops:
+                end = match.start()
+                if len(stop) > 2 and stop[-1] == "}":
+                    stop = stop[: stop.index("{")]
+                self.position = end if stop == "%" else end + len(stop)
+                break
+        else:
+            stop = ""
+        if end > begin:
+            text = source[begin:end]
+            self.tokens += self.cut(text) if self.whole else [self.span(text)]
+        return stop
+
+    def _letters(self, at_is_letter: bool) -> None:
+        self.word, self.stop = (_WORD_AT, _STOP_AT) if at_is_letter else (_WORD, _STOP)
+        self.cut, self.span = (_TOKEN_AT.findall, SpanAt) if at_is_letter else (_TOKEN.findall, Span)
+
+    def _control(self, token: str) -> None:
         if token == "\\begin" and self._environment():
             return
         if token in _VERB and self._verb(token):
             return
-        if token == "\\makeatletter":
-            self.word = _WORD_AT
-        elif token == "\\makeatother":
-            self.word = _WORD
-        else:
-            self.tokens.append(token)
-            if token in _RAW_ARGUMENT:
-                self._raw_argument()
+        if token in ("\\makeatletter", "\\makeatother"):
+            self._letters(token == "\\makeatletter")
+            return
+        self.tokens.append(token)
+        if token in _RAW_ARGUMENT:
+            self._raw_argument()
+        elif token in _BORDERS and (name := _NAME.match(self.source, self.position)):
+            self.tokens += ["{", name[1], "}"]
+            self.position = name.end()
 
     def _environment(self) -> bool:
         """`\\begin{verbatim} ... \\end{verbatim}` as one Raw token, `comment` as nothing; False for all others."""
@@ -199,16 +264,21 @@ class _Tokenizer:
     def _between_words(self, following: str) -> bool:
         """A comment right after a word, and a word on the next line: no author splits a word there, so it stays two."""
         last = self.tokens[-1] if self.tokens else ""
-        if type(last) is Raw or last[:1] in ("", "\\", "#"):
+        if type(last) is Raw or not last or not following.isalnum() or not (last[-1].isalnum() or last[-1] in ".,;:!?"):
             return False
-        return following.isalnum() and (last[-1].isalnum() or last[-1] in ".,;:!?")
+        return (pieces(last)[-1] if isinstance(last, Span) else last)[0] not in "\\#"
 
     def _line_end(self, position: int) -> int:
         end = self.source.find("\n", position)
         return len(self.source) if end < 0 else end
 
     def _strip_blanks(self) -> None:
-        if self.tokens and type(self.tokens[-1]) is not Raw and self.tokens[-1][0] != "\\":
-            self.tokens[-1] = self.tokens[-1].rstrip(BLANKS)
-            if not self.tokens[-1]:
-                self.tokens.pop()
+        last = self.tokens[-1] if self.tokens else ""
+        stripped = last.rstrip(BLANKS)
+        if isinstance(last, Span):
+            if (len(stripped) - len(stripped.rstrip("\\"))) % 2:  # the first blank is that of a control sequence
+                stripped = last[: len(stripped) + 1]
+            stripped = type(last)(stripped)
+        elif type(last) is Raw or last[:1] == "\\":
+            return
+        self.tokens[-1:] = [stripped] if stripped else []

@@ -119,6 +119,16 @@ def test_truncated_and_damaged_archives_say_so(tmp_path: Path) -> None:
         list(members(tmp_path / "absent.tar"))
 
 
+def test_what_is_skipped_is_noted_with_its_place(tmp_path: Path) -> None:
+    path, funnel = tmp_path / "a.tar", Funnel()
+    path.write_bytes(tar_bytes({"ok": b"1", "../evil": b"2"}))
+    assert [name for name, _ in members(path, funnel=funnel)] == ["ok"]
+    [(_, where, what)] = funnel.samples["archive members skipped: unsafe name"]
+    assert where.startswith("a.tar at byte ") and what == "../evil"
+    assert list(members(bytes(2048), funnel=funnel, name="zeros.gz")) == []
+    assert funnel.samples["archives without a member"][0][1] == "zeros.gz"
+
+
 def test_stem_drops_only_archive_suffixes() -> None:
     assert [stem(n) for n in ("1712/1712.01076.tar.gz", "1712.01076", "hep-ex0408102.gz", ".gz")] == [
         "1712.01076", "1712.01076", "hep-ex0408102", ".gz"]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.arxiv import ArxivConfig, arxiv_number, documents
+from data.arxiv import ArxivConfig, arxiv_number, documents, papers
 from data.documents import CorpusError, document_id
 from data.funnel import Funnel
 from data.latex import LatexConfig
@@ -94,12 +94,49 @@ def test_main_file_is_the_one_with_class_and_body(tmp_path: Path) -> None:
     assert json.loads(rows[0]["meta"]) == {"files": 4, "main": "paper.tex"}
 
 
+def test_loose_sources_of_a_folder_are_one_paper(tmp_path: Path) -> None:
+    files = {
+        "one/main.tex": b"\\documentclass{a}\\begin{document}\\section{A}\\input{parts/b}\\end{document}",
+        "one/parts/b.tex": b"inside",
+        "2301.00001/x.tex": b"\\section{B} numbered",
+        "alone.tex": b"\\section{C} alone",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    units = papers([(name, tmp_path / name) for name in files])
+    rows = [row for unit in units for row in documents(unit, ArxivConfig(), Funnel())]
+    assert [row["text"] for row in rows] == ["\\section{C} alone", "\\section{B} numbered", "\\section{A}inside"]
+    assert [row["id"] for row in rows] == [document_id("arxiv", name) for name in ("alone", "2301.00001", "one")]
+
+
 def test_limits_drop_the_paper_and_options_reach_the_cleaner(tmp_path: Path) -> None:
     data = tar({"a.tex": PAPER.encode(), "b.tex": b"z" * 5000})
     rows, funnel = read(tmp_path, "p.tar", data, max_paper_bytes=2000)
     assert rows == [] and funnel.dropped == {"sources too large": 1}
     rows, funnel = read(tmp_path, "q.tex", PAPER.encode(), latex=LatexConfig(max_expansions=1, max_characters=10))
     assert rows == [] and funnel.dropped == {"macro expansion limit": 1}
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "text"),
+    [
+        ("koi8-r", "koi8-r", "Введение в теорию"),
+        ("cp1251", "cp1251", "Введение в теорию"),
+        ("latin2", "iso8859-2", "Příliš žluťoučký"),
+        ("ansinew", "cp1252", "“naïve” – yes"),
+        ("applemac", "mac-roman", "Schrödinger"),
+        ("utf8", "latin-1", "déjà vu"),
+        ("nonsense", "latin-1", "déjà vu"),
+        ("latin1", "utf-16", "déjà vu"),
+    ],
+)
+def test_sources_of_every_encoding_are_read(tmp_path: Path, declared: str, encoding: str, text: str) -> None:
+    head = f"%\\usepackage[cp437]{{inputenc}}\n\\documentclass{{a}}\\usepackage[{declared}]{{inputenc}}\\begin{{document}}\n"
+    paper = {"main.tex": head.encode(), "text.tex": f"\\section{{A}}\n{text}".encode(encoding)}
+    paper["main.tex"] += b"\\input{text}\\end{document}"
+    rows, _ = read(tmp_path, "p.tar", tar(paper))
+    assert rows[0]["text"] == f"\\section{{A}}\n{text}"
 
 
 def test_a_file_that_cannot_be_used_says_so(tmp_path: Path) -> None:

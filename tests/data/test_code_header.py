@@ -62,6 +62,9 @@ def test_what_is_no_notice_stays(extension: str, text: str) -> None:
         ("sql", "-- Copyright 2020 A\n-- Licensed under the MIT License\n\nSELECT 1;\n", "SELECT 1;\n"),
         ("f", "C Copyright 1990 A\nC\nC     computes x\n      CALL F\n", "C     computes x\n      CALL F\n"),
         ("Makefile", "# SPDX-License-Identifier: MIT\nall:\n", "all:\n"),
+        ("h", "#ifndef X_H\n#define X_H\n\n// Copyright 2020 A\n// Licensed under the MIT License\n\n// Doc.\nint x();\n",
+         "#ifndef X_H\n#define X_H\n\n// Doc.\nint x();\n"),
+        ("hpp", "#pragma once\n// Copyright 2020 A\nint x();\n", "#pragma once\nint x();\n"),
     ],
 )  # fmt: skip
 def test_notices_go_and_explanations_stay(extension: str, text: str, expected: str) -> None:

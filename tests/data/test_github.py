@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.archives import Loose
 from data.documents import CorpusError, document_id
 from data.funnel import Funnel
-from data.github import GitHubConfig, documents, extension_of, heuristic
+from data.github import GitHubConfig, documents, extension_of, heuristic, repositories
 
 MIT = b"Permission is hereby granted, free of charge, to any person obtaining a copy of this software and so on"
 APACHE = b"Apache License\nVersion 2.0, January 2004"
@@ -33,7 +34,7 @@ def tar(files: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def read(path: Path, **options) -> tuple[list[dict], Funnel]:
+def read(path: Path | Loose, **options) -> tuple[list[dict], Funnel]:
     funnel = Funnel()
     rows = list(documents(path, GitHubConfig(**options), funnel))
     assert funnel.rows_in == funnel.rows_out + sum(funnel.dropped.values()) and funnel.rows_out == len(rows)
@@ -62,19 +63,21 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "folder"])
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "folder", "loose"])
 def test_licence_of_the_nearest_folder_decides(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"repos.{kind}"
     if kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in FILES.items():
                 archive.writestr(name, content)
-    elif kind == "folder":
+    elif kind in ("folder", "loose"):
         for name, content in FILES.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_bytes(content)
     else:
         path.write_bytes(gzip.compress(tar(FILES)) if kind == "tar.gz" else tar(FILES))
+    if kind == "loose":
+        path = tuple(sum(repositories([(name, path / name) for name in reversed(FILES)]), ()))  # type: ignore[assignment,arg-type]
     rows, funnel = read(path)
     kept = {(json.loads(row["meta"])["repo"], json.loads(row["meta"])["path"], row["license"]): row for row in rows}
     assert set(kept) == {("one", "src/a.py", "mit"), ("four", "e.c", "apache-2.0")}
@@ -86,11 +89,36 @@ def test_licence_of_the_nearest_folder_decides(tmp_path: Path, kind: str) -> Non
     assert json.loads(rows[0]["meta"])["language"] in ("python", "c")
 
 
+def test_loose_files_are_read_with_their_repository(tmp_path: Path) -> None:
+    archive, table = tmp_path / "x.tar.gz", tmp_path / "a.parquet"
+    loose = [(f"{repo}/{name}", tmp_path / repo / name) for repo in ("p", "q") for name in ("LICENSE", "src/a.py")]
+    units = repositories([*reversed(loose), ("x.tar.gz", archive), ("t/a.parquet", table)])
+    assert units == [table, archive, tuple(loose[:2]), tuple(loose[2:])]
+    assert repositories([*loose, ("LICENSE", archive)]) == [(("LICENSE", archive), *loose)]
+
+
 def test_archive_with_a_licence_at_its_root_is_one_repository(tmp_path: Path) -> None:
     path = tmp_path / "project-1.0.tar.gz"
     path.write_bytes(gzip.compress(tar({"LICENSE": MIT, "src/a.py": CODE.encode(), "b.py": CODE.encode()})))
     rows, _ = read(path)
     assert [row["id"] for row in rows] == [document_id("github", f"project-1.0/{name}") for name in ("src/a.py", "b.py")]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "head"),
+    [
+        ("a.py", "koi8-r", "# -*- coding: koi8-r -*-\n"),
+        ("a.py", "gbk", "#!/usr/bin/python\n# vim: set fileencoding=gbk :\n"),
+        ("a.xml", "iso8859-5", '<?xml version="1.0" encoding="iso-8859-5"?>\n'),
+        ("a.html", "windows-1251", '<html>\n<meta charset="windows-1251">\n'),
+        ("a.c", "utf-16", ""),
+        ("a.c", "utf-8-sig", ""),
+    ],
+)
+def test_files_are_read_in_the_encoding_they_declare(tmp_path: Path, name: str, encoding: str, head: str) -> None:
+    path, text = tmp_path / "x.tar", head + "words = 'Это слова и ещё слова'\n"
+    path.write_bytes(tar({"LICENSE": MIT, name: text.encode(encoding)}))
+    assert read(path, min_letters_per_token=0)[0][0]["text"] == text
 
 
 def test_allowed_licences_are_an_option(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -139,6 +140,12 @@ def test_a_macro_at_the_end_of_the_file_is_expanded(source: str) -> None:
     assert text == "\\section{A}" + source.replace("\\a", "X").replace("\\b", "X").rstrip("%")
 
 
+def test_a_choice_of_styles_is_that_of_a_line_of_text() -> None:
+    choice = "\\newcommand{\\ct}{\\mathchoice{D} {\\mathbin{T}}{S}\n{SS}}"
+    assert body(choice + "$a\\ct b$").strip() == "$a{\\mathbin{T}} b$"
+    assert "\\ct b" in body("\\newcommand{\\ct}{\\mathchoice{D}{T}}$a\\ct b$")
+
+
 def test_a_macro_that_is_a_program_keeps_its_call_and_loses_its_definition() -> None:
     source = "\\makeatletter\\def\\prd#1{\\@ifnextchar\\bgroup{\\prd@x{#1}}{#1}}\\makeatother $\\prd{x}$"
     cleaned = clean({"a.tex": "\\section{A}" + source}, "a.tex", LatexConfig())
@@ -252,6 +259,54 @@ ALPHABET = st.sampled_from([*COMMANDS.split(), "\n", " ", "\ud800", "\x00"])
 def test_no_text_makes_the_cleaner_raise(source: str) -> None:
     with contextlib.suppress(MacroLimit):
         clean({"a.tex": source, "b.tex": source[::2]}, "a.tex", LatexConfig(max_expansions=2000))
+
+
+LONGER = st.sampled_from(
+    [
+        *COMMANDS.split(),
+        "\n",
+        " ",
+        "\n\n",
+        "plain text ",
+        "\\\\",
+        "\\ ",
+        "\\alpha ",
+        "\\begin{equation}",
+        "\\end{equation}",
+        "1",
+        "\\%",
+        "\\newcommand{\\x}[1]{<#1>}",
+        "\\def\\y(#1){[#1]}",
+        "{\\def\\alpha{A}\\alpha}",
+        "\\x{\\alpha}",
+        "\\renewenvironment{equation}{E}{Q}",
+        "\\bibliography{a}",
+        "\\nocite[b]{c}",
+        "\\begin{thebibliography}",
+        "\\end{thebibliography}",
+        "\\section*[a]{References}",
+        "\\bye",
+    ]
+)
+
+
+def _one_by_one(source: str, at_is_letter: bool = False, stops: object = None) -> list[str]:
+    return tokenize(source, at_is_letter)
+
+
+def _cleaned(files: dict[str, str], config: LatexConfig, cut: object) -> object:
+    with mock.patch("data.latex.tokenize", cut):
+        try:
+            return clean(files, "a.tex", config)
+        except MacroLimit:
+            return None
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(LONGER, max_size=40).map("".join))
+def test_spans_of_source_change_nothing(source: str) -> None:
+    files, config = {"a.tex": source, "b.tex": source[::2]}, LatexConfig(max_expansions=2000)
+    assert len({_cleaned(files, config, cut) for cut in (tokenize, _one_by_one)}) == 1
 
 
 @settings(max_examples=200, deadline=None)
