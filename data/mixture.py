@@ -4,7 +4,7 @@ Shares are shares of tokens and are exact to the token: every source gives its p
 (each in an order of its own, by a hash of seed, epoch and id) and then as much of one more pass as is missing, its
 last document cut. Sources are interleaved by how much of each has been used, so every stretch of training has the
 shares of the whole; a document longer than `piece_tokens` is laid down in pieces for the same reason.
-`plan_mixture` holds the index of documents (some 40 bytes each), never their tokens. Tokens move once, in an external
+`plan_mixture` holds the index of documents (some 100 bytes each at most), never their tokens. Tokens move once, in an external
 shuffle: map `scatter` (a tokenised shard, cut by the row file each part goes to) → reduce `gather` (one row file).
 The result depends on the documents, not on their shards.
 """
@@ -12,6 +12,7 @@ The result depends on the documents, not on their shards.
 import hashlib
 import json
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from data.section import Section
 from data.tokenise import read_tokens, token_type
 
 _UNIT = np.dtype([("row", "<u4"), ("offset", "<u4"), ("length", "<u4"), ("start", "<u8")])  # of a shard: where a piece goes
+_MOST_SHUFFLED, _SHUFFLES = 200_000, 20  # pieces up to which chance is tried out, and how often
 _L1_SHARES = {
     "commoncrawl": 0.67,
     "c4": 0.15,
@@ -46,7 +48,7 @@ class MixtureConfig(Section):
     rows_per_file: int = Field(8192, ge=1)  # chosen
     piece_tokens: int = Field(16384, ge=1)  # chosen: a longer document is spread in pieces of this size
     validation_rows: int = Field(512, ge=0)  # chosen: rows per source of the validation split
-    windows: int = Field(20, ge=1)  # chosen: stretches of training in which shares are compared with the plan
+    windows: int = Field(50, ge=1)  # chosen: stretches of training in which shares are compared with the plan
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "MixtureConfig":
@@ -85,7 +87,7 @@ def plan_mixture(
         "shards": shards,
     }
     (output / "layout.json").write_text(json.dumps(layout, sort_keys=True))
-    return _summary(units, owner, parts, indexes, config, rows, context_length)
+    return _summary(units, owner, parts, indexes, config, rows, context_length, seed)
 
 
 def row_files(plan: Path) -> list[str]:
@@ -96,9 +98,10 @@ def row_files(plan: Path) -> list[str]:
 
 
 def scatter(tokenised: Path, plan: Path, output: Path, shard: int) -> Funnel:
-    """Map: cut one tokenised shard by the row file each piece goes to; `output` becomes a folder.
+    """Map: cut one tokenised shard by the row file each piece goes to.
 
-    Memory: the tokens of the shard, twice.
+    `output` is one file that `gather` can read in a few places: two int64 (bytes of an id, pieces), bounds of every row file
+    in pieces and tokens, the pieces, the tokens. Memory: the tokens of the shard, and those that it gives.
     """
     layout, files = _layout(plan), len(row_files(plan))
     bounds = np.load(plan / "bounds.npy")
@@ -117,13 +120,13 @@ def scatter(tokenised: Path, plan: Path, output: Path, shard: int) -> Funnel:
     high = np.minimum(start[unit] + length[unit], (file + 1) * span + 1)
     source = documents[units["row"][unit]] + units["offset"][unit] + (low - start[unit])
     ids = table["id"].cast(pa.binary()).to_numpy().astype(bytes) if len(table) else np.empty(0, "S1")
-    pieces = np.empty(len(unit), [("start", "<u8"), ("length", "<u4"), ("id", ids.dtype)])
+    pieces = np.empty(len(unit), _piece_type(ids.dtype.itemsize))
     pieces["start"], pieces["length"], pieces["id"] = low, high - low, ids[units["row"][unit]]
-    output.mkdir(exist_ok=True)
-    np.save(output / "tokens.npy", _ranges(tokens, source, high - low))
-    np.save(output / "pieces.npy", pieces)
     starts = np.searchsorted(file, np.arange(files + 1))
-    np.save(output / "bounds.npy", np.stack([starts, np.concatenate([[0], np.cumsum(high - low)])[starts]]))
+    bounds = np.stack([starts, np.concatenate([[0], np.cumsum(high - low)])[starts]], axis=1)
+    with output.open("wb") as out:
+        for part in (np.array([ids.dtype.itemsize, len(pieces)]), bounds, pieces, _ranges(tokens, source, high - low)):
+            part.tofile(out)
     funnel = Funnel()
     funnel.count("tokens placed", int(length.sum()))
     return funnel
@@ -131,21 +134,19 @@ def scatter(tokenised: Path, plan: Path, output: Path, shard: int) -> Funnel:
 
 def gather(scattered: list[Path], plan: Path, output: Path, number: int) -> Funnel:
     """Reduce: row file `number` out of what `scatter` wrote for all shards, in the order of the shards."""
-    layout = _layout(plan)
+    layout, files = _layout(plan), len(row_files(plan))
     length = layout["context_length"]
     first = number * layout["rows_per_file"]
     rows = min(layout["rows_per_file"], layout["rows"] - first)
     dtype = token_type(layout["vocab_size"]).to_pandas_dtype()
     stream, pieces, owners = np.empty(rows * length + 1, dtype), [], []
-    for shard, folder in enumerate(scattered):
-        (piece_from, piece_to), (token_from, token_to) = np.load(folder / "bounds.npy")[:, number : number + 2]
-        mine = np.load(folder / "pieces.npy", mmap_mode="r")[piece_from:piece_to]
-        tokens = np.load(folder / "tokens.npy", mmap_mode="r")[token_from:token_to]
+    for shard, path in enumerate(scattered):
+        mine, tokens = _scattered(path, number, files, dtype)
         at = 0
         for start, size in zip((mine["start"] - np.uint64(first * length)).tolist(), mine["length"].tolist(), strict=True):
             stream[start : start + size] = tokens[at : at + size]
             at += size
-        pieces.append((mine["start"].copy(), mine["length"].copy(), pa.array(mine["id"].tolist(), pa.binary()).cast(pa.string())))
+        pieces.append((mine["start"], mine["length"], pa.array(mine["id"].tolist(), pa.binary()).cast(pa.string())))
         owners.append(np.full(len(mine), shard))
     order = np.argsort(np.concatenate([start for start, _, _ in pieces]), kind="stable")
     lengths = np.concatenate([size for _, size, _ in pieces])[order]
@@ -155,6 +156,26 @@ def gather(scattered: list[Path], plan: Path, output: Path, number: int) -> Funn
     funnel = Funnel()
     funnel.count("rows", rows)
     return funnel
+
+
+def _scattered(path: Path, number: int, files: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces (start, length, id) and tokens that one shard has for row file `number`."""
+    width, place = np.dtype(dtype).itemsize, 16 * (files + 2)
+
+    def read(kind: Any, offset: int, count: int) -> np.ndarray:
+        file.seek(offset)
+        return np.frombuffer(file.read(count * np.dtype(kind).itemsize), kind)
+
+    with path.open("rb") as file:
+        id_bytes, pieces = read(np.int64, 0, 2).tolist()
+        piece_from, token_from, piece_to, token_to = read(np.int64, 16 * (number + 1), 4).tolist()
+        kind = _piece_type(id_bytes)
+        mine = read(kind, place + piece_from * kind.itemsize, piece_to - piece_from)
+        return mine, read(dtype, place + pieces * kind.itemsize + token_from * width, token_to - token_from)
+
+
+def _piece_type(id_bytes: int) -> np.dtype:
+    return np.dtype([("start", "<u8"), ("length", "<u4"), ("id", f"S{id_bytes}")])
 
 
 def pack_validation(
@@ -344,22 +365,25 @@ def _summary(
     config: MixtureConfig,
     rows: int,
     length: int,
+    seed: int,
 ) -> dict[str, Any]:
     stream = rows * length + 1
     edges = np.linspace(0, stream, min(config.windows, rows) + 1).astype(np.int64)
+    planned = np.array([config.shares[source] for source in parts])
+    laid, used = _in_windows(units["length"].astype(np.int64), owner, edges, len(parts))
+    by_chance = _by_chance(units["length"].astype(np.int64), owner, edges, planned, seed)
     sources: dict[str, Any] = {}
     for number, (source, part) in enumerate(parts.items()):
-        mine = units[owner == number]
-        used = _used_before(mine["start"].astype(np.int64), mine["length"].astype(np.int64), edges)
-        share = int(used[-1]) / stream
-        planned = config.shares[source]
+        tokens = int(used[number])
         sources[source] = {
-            "share_planned": planned,
-            "share_actual": round(share, 9),
-            "window_deviation": round(float(np.abs(np.diff(used) / np.diff(edges) - planned).max()), 9),
-            "tokens": int(used[-1]),
+            "share_planned": config.shares[source],
+            "share_actual": round(tokens / stream, 9),
+            "window_shares": [round(share, 6) for share in laid[number].tolist()],
+            "window_deviation": round(float(np.abs(laid[number] - planned[number]).max()), 9),
+            "window_deviation_by_chance": round(float(by_chance[number]), 9),
+            "tokens": tokens,
             "tokens_available": indexes[source].tokens,
-            "epochs": round(int(used[-1]) / indexes[source].tokens, 6),
+            "epochs": round(tokens / indexes[source].tokens, 6),
             "documents": part.documents,
             "documents_available": len(indexes[source].length),
         }
@@ -371,6 +395,38 @@ def _summary(
         "window_deviation": max(entry["window_deviation"] for entry in sources.values()),
         "sources": sources,
     }
+
+
+def deviation_by_chance(shares: np.ndarray, clumps: np.ndarray, stream: int, windows: int) -> np.ndarray:
+    """The largest deviation from its share that a source would show in `windows` windows, were its pieces laid down at random.
+
+    A binomial of pieces, which must be short beside a window: the median of the largest of so many deviations. `clumps` is the
+    mean length of the piece that a token stands in, by source; with pieces of one token this is the binomial of tokens.
+    """
+    others = (shares * clumps).sum() - shares * clumps
+    variance = ((1 - shares) ** 2 * shares * clumps + shares**2 * others) * windows / stream
+    return np.sqrt(variance) * NormalDist().inv_cdf((1 + 0.5 ** (1 / windows)) / 2)
+
+
+def _by_chance(lengths: np.ndarray, owner: np.ndarray, edges: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+    """As `deviation_by_chance`; pieces that are few are shuffled, since a long one may fill a window."""
+    if len(lengths) > _MOST_SHUFFLED:
+        total = np.bincount(owner, lengths, len(shares))
+        clumps = np.bincount(owner, lengths.astype(np.float64) ** 2, len(shares)) / np.maximum(total, 1)
+        return deviation_by_chance(shares, clumps, int(edges[-1]), len(edges) - 1)
+    draw, largest = np.random.default_rng(seed), []
+    for _ in range(_SHUFFLES):
+        order = draw.permutation(len(lengths))
+        laid, _ = _in_windows(lengths[order], owner[order], edges, len(shares))
+        largest.append(np.abs(laid - shares[:, None]).max(axis=1))
+    return np.median(largest, axis=0)
+
+
+def _in_windows(lengths: np.ndarray, owner: np.ndarray, edges: np.ndarray, sources: int) -> tuple[np.ndarray, np.ndarray]:
+    """Share of every source in every window, (sources, windows), and its tokens in all, of pieces in the order of training."""
+    starts = np.cumsum(lengths) - lengths
+    used = np.stack([_used_before(starts[owner == number], lengths[owner == number], edges) for number in range(sources)])
+    return np.diff(used, axis=1) / np.diff(edges), used[:, -1]
 
 
 def _used_before(starts: np.ndarray, lengths: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ class Tokenizer:
         self._break = self._model.encode("\n")  # what a text that starts with a line break starts with
         pieces = self._model.id_to_piece(list(range(self.vocab_size)))
         breaks_are_bytes = bool(self._break) and self._model.is_byte(self._break[-1])  # a model that normalises may lose breaks
-        self._may_cut = breaks_are_bytes and not any("\n" in piece for piece in pieces)
+        self._may_cut = breaks_are_bytes and "\n" not in "".join(pieces)
 
     @classmethod
     def load(cls, path: Path | str) -> "Tokenizer":

@@ -6,7 +6,7 @@ the papers' formula.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evaluation.carbon import CarbonConfig, energy_mwh, tco2eq
@@ -46,8 +46,14 @@ class Job:
 
 
 def estimate(job: Job) -> dict[str, Any]:
-    """Everything `quipu estimate --json` prints. Raises TrainingRefused for a batch that does not divide."""
-    rows = micro_rows(job.pretrain, batch_rows(job.pretrain, job.model.context_length), job.gpus)
+    """Everything `quipu estimate --json` prints. Raises TrainingRefused for a batch that does not divide.
+
+    GPUs beyond the rows of a batch would stand idle: the figures are for those that work.
+    """
+    batch = batch_rows(job.pretrain, job.model.context_length)
+    idle = max(0, job.gpus - batch)
+    job = replace(job, gpus=job.gpus - idle)
+    rows = micro_rows(job.pretrain, batch, job.gpus)
     memory = memory_per_gpu(job.model, job.pretrain, job.gpus, rows)
     fits = memory.total <= job.gpu.usable_bytes
     model_flops = flops_per_token(job.model)
@@ -59,6 +65,8 @@ def estimate(job: Job) -> dict[str, Any]:
     return {
         "parameters": parameter_count(job.model),
         "tokens": job.tokens,
+        "gpus": job.gpus,
+        "gpus_idle": idle,
         "flops_per_token": model_flops,
         "memory_gib": memory.to_json(),
         "gpu_memory_gib": job.gpu.memory_gib,

@@ -18,7 +18,11 @@ def train_the_tokenizer(context: StageContext) -> None:
         "shares": context.config["mixture.shares"],
     }
     (trained,) = context.map(_train, [Shard("tokenizer.model", kwargs)])
-    context.metrics.update(trained.value)
+    shares, found = context.config["mixture.shares"], trained.value["sources"]
+    measured = {source: shares[source] for source, row in found.items() if row["bytes_per_token"]}
+    mean = sum(share * found[source]["bytes_per_token"] for source, share in measured.items()) / (sum(measured.values()) or 1)
+    headline = f"{trained.value['vocab_size']:,} pieces, {mean:.2f} bytes a token of the mixture"
+    context.metrics.update(trained.value, headline=headline)
 
 
 def mix_corpora(context: StageContext) -> None:
@@ -35,7 +39,7 @@ def mix_corpora(context: StageContext) -> None:
     plan = context.scratch / "plan"
     summary = plan_mixture(training, plan, config, length, vocab_size, context.seed)
     shards = [path for source in sorted(training) for path in training[source]]
-    scattering = [Shard(f"scattered/{i:05d}/", {"tokenised": path, "plan": plan, "shard": i}) for i, path in enumerate(shards)]
+    scattering = [Shard(f"scattered/{i:05d}", {"tokenised": path, "plan": plan, "shard": i}) for i, path in enumerate(shards)]
     scattered = [result.path for result in context.map(scatter, scattering, keep=False, count=False)]
     gathering = [Shard(name, {"scattered": scattered, "plan": plan, "number": i}) for i, name in enumerate(row_files(plan))]
     rows = [result.path for result in context.map(gather, gathering, count=False)]
@@ -63,6 +67,7 @@ def _record(context: StageContext, summary: dict[str, Any], unigram: float) -> N
                 "actual_share": entry["share_actual"],
                 "tokens": entry["tokens"],
                 "epochs": entry["epochs"],
+                **{name: entry[name] for name in ("window_shares", "window_deviation", "window_deviation_by_chance")},
             }
             for source, entry in summary["sources"].items()
         },

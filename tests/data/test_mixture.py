@@ -13,8 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import data.mixture as module
 from data.documents import CorpusError
-from data.mixture import MixtureConfig, gather, materialise, pack_validation, plan_mixture, row_files, scatter
+from data.mixture import (
+    MixtureConfig,
+    deviation_by_chance,
+    gather,
+    materialise,
+    pack_validation,
+    plan_mixture,
+    row_files,
+    scatter,
+)
 from data.packing import pack
 from data.tokenise import tokenised_schema
 
@@ -124,7 +134,7 @@ def test_every_window_has_the_shares_of_the_whole(tmp_path: Path) -> None:
                 used[segment["source"]] += segment["length"]
         for source, share in CONFIG.shares.items():
             assert abs(used[source] / sum(used.values()) - share) < 2 * 300 / (size * LENGTH) + 0.01
-    assert 0 < summary["window_deviation"] < 2 * 300 / (60_000 / 20)
+    assert 0 < summary["window_deviation"] < 2 * 300 / (60_000 / 50)
 
 
 @settings(max_examples=60, deadline=None)
@@ -212,3 +222,43 @@ def test_validation_rows_are_packed_per_source_up_to_the_cap(tmp_path: Path) -> 
     short = write(tmp_path, {"wiki:1": [1, 5, 2]}, "short", 1)
     pack_validation(short, tmp_path / "none", "wiki", CONFIG, LENGTH, VOCAB, 1)
     assert pq.read_metadata(tmp_path / "none").num_rows == 0
+
+
+def test_sources_are_spread_more_evenly_than_by_chance(tmp_path: Path) -> None:
+    """A brute-force shuffle of the same pieces shows what chance does, and that the figure for it is right."""
+    corpora = corpus()
+    out = mix(tmp_path, corpora, CONFIG)
+    summary = json.loads((out / "mixture.json").read_text())
+    segments = [segment for row in rows_of(out) for segment in row["segments"]]
+    names = np.repeat([segment["source"] for segment in segments], [segment["length"] for segment in segments])
+    assert summary["windows"] == 50
+    pieces = []  # (source, length) as they were laid down: a document, or a part of one longer than piece_tokens
+    for source, entry in summary["sources"].items():
+        left = entry["tokens"]
+        while left > 0:
+            for tokens in corpora[source].values():
+                for start in range(0, len(tokens), CONFIG.piece_tokens):
+                    size = min(CONFIG.piece_tokens, len(tokens) - start, left)
+                    left -= size
+                    pieces += [(source, size)] if size else []
+    dice, largest = random.Random(1), {source: [] for source in CONFIG.shares}
+    for _ in range(60):
+        dice.shuffle(pieces)
+        stream = np.repeat([source for source, _ in pieces], [size for _, size in pieces])
+        for source, share in CONFIG.shares.items():
+            found = [np.mean(window == source) for window in np.array_split(stream, 50)]
+            largest[source].append(np.abs(np.array(found) - share).max())
+    for source, share in CONFIG.shares.items():
+        entry = summary["sources"][source]
+        found = [np.mean(window == source) for window in np.array_split(names, 50)]
+        assert entry["window_shares"] == pytest.approx(found, abs=0.04)  # rows overlap by a token, windows by a piece's end
+        assert entry["window_deviation"] == pytest.approx(np.abs(np.array(entry["window_shares"]) - share).max(), abs=1e-6)
+        assert entry["window_deviation_by_chance"] == pytest.approx(np.median(largest[source]), rel=0.2)
+        assert entry["window_deviation"] < 0.75 * entry["window_deviation_by_chance"]
+    owners, sizes = np.array([0] * 600 + [1] * 5400), np.array([200] * 600 + [10] * 5400)
+    fine = deviation_by_chance(np.array([20 / 29, 9 / 29]), np.array([200.0, 10.0]), int(sizes.sum()), 8)
+    edges = np.linspace(0, sizes.sum(), 9).astype(np.int64)
+    assert fine == pytest.approx(module._by_chance(sizes, owners, edges, np.array([20 / 29, 9 / 29]), 1), rel=0.3)
+    shares = np.array([0.2, 0.3, 0.5])
+    drawn = np.abs(np.random.default_rng(1).binomial(400, shares[:, None, None], (3, 4000, 50)) / 400 - shares[:, None, None])
+    assert deviation_by_chance(shares, np.ones(3), 50 * 400, 50) == pytest.approx(np.median(drawn.max(axis=2), axis=1), rel=0.05)

@@ -10,6 +10,7 @@ from sentencepiece import SentencePieceProcessor
 
 import data.tokenizer as module
 from data.documents import CorpusError, document, write_documents
+from data.remembered_ids import remembered
 from data.tokenizer import Tokenizer, TokenizerConfig, sample, train_tokenizer
 
 CONFIG = TokenizerConfig(vocab_size=400)
@@ -48,6 +49,7 @@ def test_bytes_do_not_depend_on_shards_or_order(trained: tuple[Path, dict], tmp_
 
 def test_conventions_are_those_of_the_released_model(trained: tuple[Path, dict]) -> None:
     tokenizer = Tokenizer.load(trained[0])
+    assert remembered(trained[0].read_bytes()) is not None, "BPE, identity normalisation, spaces kept, bytes for the unknown"
     assert (tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.vocab_size) == (0, 1, 2, 400)
     pieces = [tokenizer.piece(id) for id in range(400)]
     assert pieces[:4] == ["<unk>", "<s>", "</s>", "<0x00>"] and pieces[258] == "<0xFF>"

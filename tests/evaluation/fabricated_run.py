@@ -19,7 +19,16 @@ SOURCES = {
     "stackexchange": 0.02,
 }
 CHAINS = {
-    "commoncrawl": ["lines", "language", "lm", "perplexity", "reference"],
+    "commoncrawl": [
+        "lines",
+        "language-scores",
+        "language",
+        "lm",
+        "perplexity-scores",
+        "perplexity",
+        "reference-scores",
+        "reference",
+    ],
     "c4": ["dedup"],
     "github": ["dedup"],
     "books": ["dedup"],
@@ -71,7 +80,13 @@ def fabricate(root: Path, steps: int = 400) -> tuple[dict[str, Artifact], dict[s
     add(
         "tokenizer",
         "split",
-        metrics={"bytes_per_token": dict(zip(SOURCES, (3.87, 3.95, 3.33, 3.23, 3.01, 2.79, 2.87), strict=True))},
+        metrics={
+            "vocab_size": 32000,
+            "sources": {
+                source: {"documents": 900, "bytes": 1 << 20, "bytes_per_token": ratio, "tokens_per_word": 1.5}
+                for source, ratio in zip(SOURCES, (3.87, 3.95, 3.33, 3.23, 3.01, 2.79, 2.87), strict=True)
+            },
+        },
     )
     mixture = {
         source: {

@@ -69,9 +69,22 @@ def test_hostile_text_is_shown_and_never_becomes_markup(data, tmp_path, run):
     everywhere["parents"] = [{"stage": HOSTILE, "fingerprint": HOSTILE, "digest": HOSTILE}]
     everywhere["funnel"]["dropped"] = {HOSTILE: 5}
     everywhere["funnel"]["samples"] = {HOSTILE: [[1, HOSTILE, HOSTILE]]}
-    everywhere["metrics"] = {"bytes_per_token": {HOSTILE: 3.0}, "mixture": {HOSTILE: {"planned_share": 0.5}}}
+    everywhere["metrics"] = {
+        "sources": {HOSTILE: {"bytes_per_token": 3.0}},
+        "mixture": {HOSTILE: {"planned_share": 0.5, "window_shares": [0.5, 0.4]}},
+        "language": HOSTILE,
+        "statistics": {
+            "documents": {"all": {"all": 2, "in_language": 1}},
+            "pronouns": {"all": {HOSTILE: 0.5}, HOSTILE: {"she": 0.5}},
+            "identity": {"all": {HOSTILE: {"share": 0.5, "top": [[HOSTILE, 0.5]]}}},
+            "languages": {"all": {HOSTILE: 0.5}},
+            "toxicity": {HOSTILE: {"documents": 3, "share": 0.5, "bins": [1, 2]}},
+        },
+    }
     everywhere["metrics"]["checkpoints"] = [{"step": 1, "tasks": {HOSTILE: {"accuracy": 0.5}}}]
-    artifacts = {name: Artifact(everywhere, tmp_path) for name in ("tokenizer", "mix", "evaluate-" + HOSTILE)}
+    artifacts = {
+        name: Artifact(everywhere, tmp_path) for name in ("tokenizer", "mix", "corpus-statistics", "evaluate-" + HOSTILE)
+    }
     page = Page(to_html(report_data(artifacts, {HOSTILE: HOSTILE}, CarbonConfig(), HOSTILE, {HOSTILE: HOSTILE})))
     assert not {"script", "img"} & page.tags and page.texts.count("alert(1)") == 0
 

@@ -7,6 +7,7 @@ from evaluation.report.markup import Markup
 from evaluation.report.sections.benchmarks import benchmarks
 from evaluation.report.sections.configuration import configuration
 from evaluation.report.sections.corpus import funnel, mixture, tokenizer
+from evaluation.report.sections.corpus_statistics import corpus_statistics
 from evaluation.report.sections.footprint import footprint
 from evaluation.report.sections.ppo import ppo
 from evaluation.report.sections.provenance import failures, lineage, stages
@@ -28,6 +29,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Markup | None]], ...] = (
     ("samples", "Samples", samples),
     ("benchmarks", "Evaluation", benchmarks),
     ("funnel", "Corpora", funnel),
+    ("statistics", "Who is spoken of", corpus_statistics),
     ("mixture", "Mixture", mixture),
     ("tokenizer", "Tokenizer", tokenizer),
     ("stages", "Stages", stages),

@@ -4,15 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.curves import is_figure
-from evaluation.report.charts import Bar, bar_chart, share_bar
+from evaluation.report.charts import Bar, Series, bar_chart, line_chart, share_bar
 from evaluation.report.data import ReportData, StageReport
-from evaluation.report.formats import figure, percent, whole
+from evaluation.report.formats import figure, percent, size, whole
 from evaluation.report.markup import Markup, join, tag
 from evaluation.report.sections.waiting import waiting
 from evaluation.report.tables import fold, note, table
 
 _KEPT = "kept"  # the name under which a funnel keeps samples of what it let pass
 _SHADES = 4  # shades of dropped parts in a bar
+_L1_TABLE_1 = {  # share of tokens, epochs, bytes on disk
+    "commoncrawl": (0.670, 1.10, 3.3e12),
+    "c4": (0.150, 1.06, 783e9),
+    "github": (0.045, 0.64, 328e9),
+    "wikipedia": (0.045, 2.45, 83e9),
+    "books": (0.045, 2.23, 85e9),
+    "arxiv": (0.025, 1.06, 92e9),
+    "stackexchange": (0.020, 1.03, 78e9),
+}
 
 
 def funnel(data: ReportData) -> Markup | None:
@@ -50,24 +59,83 @@ def mixture(data: ReportData) -> Markup | None:
             percent(row.get("actual_share"), 2),
             whole(row.get("tokens")),
             figure(row.get("epochs"), 3),
+            percent(row.get("window_deviation"), 2),
+            percent(row.get("window_deviation_by_chance"), 2),
         )
         for source, row in rows.items()
     ]
     total = sum(row["tokens"] for row in rows.values() if is_figure(row.get("tokens")))
+    columns = ["source", "#planned", "#actual", "#tokens", "#epochs", "#furthest from it in a window", "#the same by chance"]
     return join(
         bar_chart("Share of training tokens", "planned by the recipe, and in the materialised rows", bars),
-        table(["source", "#planned", "#actual", "#tokens", "#epochs"], [*cells, ("all", "", "", whole(total), "")]),
+        table(columns, [*cells, ("all", "", "", whole(total), "", "", "")]),
+        _spread(rows),
     )
 
 
 def tokenizer(data: ReportData) -> Markup | None:
-    """Bytes per token by source: how much text a token carries."""
+    """How much text a token carries and how many a word takes, by source, beside what Table 1 of the paper comes to."""
     stage = data.stage("tokenizer")
-    rows: Mapping[str, Any] = stage.metrics.get("bytes_per_token") or {} if stage else {}
-    if not rows:
+    rows: Mapping[str, Mapping[str, Any]] = stage.metrics.get("sources") or {} if stage else {}
+    if stage is None or not rows:
         return waiting(data, "tokenizer")
-    bars = [(source, [Bar(value, figure(value, 3))]) for source, value in rows.items() if is_figure(value)]
-    return bar_chart("Fertility", "bytes of text per token, by source", bars)
+    bars, cells = [], []
+    for source, row in rows.items():
+        published = _published_bytes_per_token(source)
+        pair = [("here", row.get("bytes_per_token"), 0), ("LLaMA", published, 7)]
+        bars.append((source, [Bar(value, figure(value, 3), colour, name) for name, value, colour in pair if is_figure(value)]))
+        cells.append(
+            (
+                source,
+                figure(row.get("bytes_per_token"), 3),
+                figure(published, 3),
+                figure(row.get("tokens_per_word"), 3),
+                whole(row.get("documents")),
+                size(row.get("bytes")),
+            )
+        )
+    columns = ["source", "#bytes per token", "#LLaMA's", "#tokens per word", "#documents sampled", "#text sampled"]
+    return join(
+        note(
+            f"{whole(stage.metrics.get('vocab_size'))} pieces. LLaMA's figures follow from its Table 1: size on disk over tokens."
+        ),
+        bar_chart("Fertility", "bytes of text per token, by source", bars),
+        table(columns, cells),
+    )
+
+
+def _spread(rows: Mapping[str, Mapping[str, Any]]) -> Markup | None:
+    """The share of every source along training."""
+    series = [
+        Series(source, [(100 * (at + 0.5) / len(shares), share) for at, share in enumerate(shares)], colour)
+        for colour, (source, row) in enumerate(rows.items())
+        if (shares := row.get("window_shares"))
+    ]
+    if not series:
+        return None
+    windows = len(series[0].points)
+    chart = line_chart(
+        f"Share over training, {windows} windows",
+        series,
+        unit="share of the window's tokens",
+        x_label="% of training",
+        y_text=percent,
+    )
+    return join(
+        chart,
+        note(
+            "By chance: how far the largest of so many deviations would be, were the same documents laid down in random order. "
+            "Pieces of long documents weigh more where training is short."
+        ),
+    )
+
+
+def _published_bytes_per_token(source: str) -> float | None:
+    """L1 Table 1: bytes on disk over unique tokens, which are share × 1.4T tokens / epochs."""
+    if source not in _L1_TABLE_1:
+        return None
+    share, epochs, disk = _L1_TABLE_1[source]
+    return disk * epochs / (share * 1.4e12)
 
 
 def _stage_funnel(stage: StageReport) -> Markup:
