@@ -12,17 +12,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.run_log import FAILURE, HEARTBEAT, INTERRUPTED
+from tasks.hosts import host_commands
 from tasks.recipe import Resources
 from tasks.stage import StageFailed, Transient
 
 POLL_SECONDS = 0.2
+CONNECTION_LOST = 255  # ssh's code
 LOG_LINES, KILL_LINES = 12, 60  # shown to the person; looked through for the sign of a killed rank
-RENDEZVOUS_PORT = 29400
+
+
+Launched = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
@@ -44,16 +49,26 @@ def launch_ranks(module: str, job: Path, resources: Resources, log: Path, watch:
     shutil.rmtree(elastic, ignore_errors=True)
     for stale in (HEARTBEAT, FAILURE, INTERRUPTED):
         (watch.folder / stale).unlink(missing_ok=True)
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            launch_command(module, job, resources, elastic), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env=rank_environment(resources), cwd=_root(), start_new_session=True,
-        )  # fmt: skip
-    watch.register(process.pid)
+    environment = rank_environment(resources)
+    processes: list[Launched] = []
     try:
-        code = _wait(process, resources, watch)
+        with open(log, "ab") as output:
+            for command in launch_commands(module, job, resources, elastic, environment):
+                processes.append(
+                    subprocess.Popen(
+                        command,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        stdin=subprocess.PIPE,
+                        env=environment,
+                        cwd=_root(),
+                        start_new_session=True,
+                    )
+                )
+                watch.register(processes[-1].pid)
+        code = _wait(processes, resources, watch)
     except BaseException:
-        _end(process, resources.grace_seconds)
+        _end(processes, resources.grace_seconds)
         raise
     if (watch.folder / INTERRUPTED).exists():
         raise Transient("training was asked to stop and saved; it goes on from there")
@@ -62,18 +77,25 @@ def launch_ranks(module: str, job: Path, resources: Resources, log: Path, watch:
     shutil.rmtree(elastic, ignore_errors=True)
 
 
-def launch_command(module: str, job: Path, resources: Resources, elastic: Path) -> list[str]:
-    """The command line of the launcher in the recipe's `resources`, under a guard that dies with this process.
+def launch_commands(module: str, job: Path, resources: Resources, elastic: Path, environment: dict[str, str]) -> list[list[str]]:
+    """The command lines of the launcher in the recipe's `resources`, under a guard that dies with this process.
 
     `elastic`: torchrun's own folder, in the temporary directory and never removed unless it is told.
     """
     script = ["-m", module, "--job", str(job)]
+    guard = [sys.executable, "-S", str(_root() / "tasks" / "guard.py")]
+    if resources.launcher == "torchrun" and resources.hostfile:
+        return [[*guard, *command] for command in host_commands(script, resources, elastic, environment)]
+    return [[*guard, *_one_command(script, resources, elastic)]]
+
+
+def _one_command(script: list[str], resources: Resources, elastic: Path) -> list[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={resources.ranks}"]
     torchrun += [f"--shutdown-timeout={resources.grace_seconds:g}", f"--log-dir={elastic}"]
     if resources.launcher == "slurm":
         first = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
         host = subprocess.run(first, capture_output=True, text=True, check=True).stdout.split()[0]
-        meeting = [f"--nnodes={resources.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{RENDEZVOUS_PORT}"]
+        meeting = [f"--nnodes={resources.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{resources.port}"]
         command = [
             "srun",
             f"--nodes={resources.nodes}",
@@ -86,12 +108,13 @@ def launch_command(module: str, job: Path, resources: Resources, elastic: Path) 
     elif resources.launcher == "deepspeed":
         hosts = ["--hostfile", resources.hostfile] if resources.hostfile else []
         deepspeed = str(Path(sys.executable).with_name("deepspeed"))
-        command = [deepspeed, *hosts, "--num_gpus", str(resources.ranks), "--module", module, "--job", str(job)]
+        port = ["--master_port", str(resources.port)]
+        command = [deepspeed, *hosts, *port, "--num_gpus", str(resources.ranks), "--module", *script[1:]]
     elif resources.ranks == 1:
         command = [sys.executable, *script]
     else:
         command = [*torchrun, "--standalone", *script]
-    return [sys.executable, "-S", str(_root() / "tasks" / "guard.py"), *command]
+    return command
 
 
 def rank_environment(resources: Resources) -> dict[str, str]:
@@ -108,28 +131,33 @@ def rank_environment(resources: Resources) -> dict[str, str]:
     return environment
 
 
-def _wait(process: subprocess.Popen[bytes], resources: Resources, watch: Watch) -> int:
-    """Poll until the launcher ends; report steps, and end it when no step comes for too long."""
+def _wait(processes: list[Launched], resources: Resources, watch: Watch) -> int:
+    """Poll until the launchers end; report steps, and end all when one fails or no step comes for too long."""
     last_step, since = None, time.monotonic()
-    while (code := process.poll()) is None:
+    while None in (codes := [process.poll() for process in processes]):
+        if failed := [code for code in codes if code]:
+            _end(processes, resources.grace_seconds)
+            return failed[0]
         time.sleep(POLL_SECONDS)
         beat = _read_json(watch.folder / HEARTBEAT)
         if beat and beat.get("step") != last_step:
             last_step, since = beat.get("step"), time.monotonic()
             watch.progress(beat.get("step", 0), beat.get("of", 0), beat.get("text", ""))
         if time.monotonic() - since > resources.stall_minutes * 60:
-            _end(process, resources.grace_seconds)
+            _end(processes, resources.grace_seconds)
             raise Transient(
                 f"no training step for {resources.stall_minutes:g} minutes; ranks were ended, the last checkpoint is kept"
             )
-    return code
+    return next((code for code in codes if code), 0)
 
 
 def _failure(code: int, log: Path, failure: Path) -> Exception:
     """What a rank's end means. A rank that was killed makes the others fail too, so their words count only after that."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
     killed = (
-        code < 0 or code == 128 + signal.SIGKILL or any("SIGKILL" in line or "Signal 9" in line for line in lines[-KILL_LINES:])
+        code < 0
+        or code in (128 + signal.SIGKILL, CONNECTION_LOST)
+        or any("SIGKILL" in line or "Signal 9" in line for line in lines[-KILL_LINES:])
     )
     last = "\n".join(f"    {line}" for line in lines[-LOG_LINES:])
     account = f"the ranks ended with code {code}\nlast lines of {log}:\n{last}"
@@ -139,17 +167,19 @@ def _failure(code: int, log: Path, failure: Path) -> Exception:
     return StageFailed(str(said["message"]) if said and said.get("message") else account)
 
 
-def _end(process: subprocess.Popen[bytes], grace: float) -> None:
-    """SIGTERM to every rank so that it saves, then SIGKILL."""
+def _end(processes: list[Launched], grace: float) -> None:
+    """SIGTERM to every rank so that it saves, then SIGKILL; to other hosts the end of the connection says the same."""
+    for process in processes:
+        if process.stdin:
+            process.stdin.close()
     for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, sign)
+        until = time.monotonic() + patience
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

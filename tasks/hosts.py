@@ -1,0 +1,67 @@
+"""Ranks on several hosts: one torchrun on each, started through a remote shell and ended when its connection ends.
+
+A hostfile has a host a line, as DeepSpeed's and MPI's: `node-3 slots=8`; `#` begins a comment. Ranks are numbered in the order
+of the lines, and all meet at the first host.
+"""
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.recipe import Resources
+from tasks.stage import StageFailed
+
+SENT = ("PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONUNBUFFERED", "PYTHONHASHSEED", "DS_ACCELERATOR")
+SENT_PREFIXES = ("NCCL_", "GLOO_", "QUIPU_")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One line of a hostfile."""
+
+    name: str
+    slots: int  # ranks
+
+
+def read_hosts(path: str | Path, default_slots: int) -> list[Host]:
+    """The hosts of a file; raises StageFailed with the line that cannot be read."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StageFailed(f"resources.hostfile: {path} cannot be read ({error})") from None
+    hosts: list[Host] = []
+    for number, line in enumerate(lines, 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        settings = dict(word.partition("=")[::2] for word in words[1:])
+        slots = settings.pop("slots", str(default_slots))
+        if settings or not slots.isdecimal() or int(slots) < 1 or words[0].startswith("-"):
+            raise StageFailed(f"{path}, line {number}: expected `host slots=8`, got {line.strip()!r}")
+        if any(host.name == words[0] for host in hosts):
+            raise StageFailed(f"{path}, line {number}: {words[0]} stands there twice")
+        hosts.append(Host(words[0], int(slots)))
+    if not hosts:
+        raise StageFailed(f"{path}: no host in it; expected lines such as `node-3 slots=8`")
+    if len({host.slots for host in hosts}) > 1:
+        raise StageFailed(f"{path}: expected as many slots on every host, got {sorted({host.slots for host in hosts})}")
+    return hosts
+
+
+def host_commands(script: list[str], resources: Resources, logs: Path, environment: dict[str, str]) -> list[list[str]]:
+    """What to run here so that each host runs its torchrun, in their order; the project lies at the same path on all."""
+    assert resources.hostfile is not None
+    hosts = read_hosts(resources.hostfile, resources.ranks)
+    sent = {name: value for name, value in environment.items() if name in SENT or name.startswith(SENT_PREFIXES)}
+    commands = []
+    for number, host in enumerate(hosts):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={number}"]
+        torchrun += [f"--nproc-per-node={host.slots}", f"--master-addr={hosts[0].name}", f"--master-port={resources.port}"]
+        torchrun += [f"--shutdown-timeout={resources.grace_seconds:g}", f"--log-dir={logs / str(number)}", *script]
+        guard = [sys.executable, "-S", str(Path(__file__).with_name("connection_guard.py")), f"{resources.grace_seconds:g}"]
+        remote = ["cd", os.getcwd(), "&&", "exec", "env", *(f"{name}={value}" for name, value in sorted(sent.items()))]
+        line = " ".join(word if word == "&&" else shlex.quote(word) for word in [*remote, *guard, *torchrun])
+        commands.append([*shlex.split(resources.remote_shell), host.name, line])
+    return commands
