@@ -1,32 +1,47 @@
 """Book-level deduplication: a book goes when more than 90 % of its content is in another one (L1 §2.1).
 
 "Content" is the set of a book's word windows (shingles), and being in another book is containment, counted exactly:
-|A ∩ B| / |A|. Exact counting of all pairs is quadratic, so candidates come first from an index of the smallest hashes of
-every book, which are a fair sample of its windows. The whole of A is looked up, so a short book inside a long one is found.
-Three steps: `shingle` each file of documents, `find_duplicates` among all books, `remove_duplicates` from each file.
+|A ∩ B| / |A|. Exact counting of all pairs is quadratic, so candidates come first. Among books of like size datasketch's LSH
+Ensemble proposes them from MinHash signatures. No signature shows a story inside collected works (their Jaccard similarity is
+next to nothing), so for a book in one of more than four times its size its smallest hashes, a fair sample of its windows,
+are looked up in the other. Three steps: `shingle` each file of documents, `find_duplicates` among all books,
+`remove_duplicates` from each file.
 """
 
+import copy
 import hashlib
 import json
 import math
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from data.documents import CorpusError, ParquetWriter, document_id, read_batches, read_rows
 from data.funnel import Funnel
 from data.section import Section
 
 RULE = "contained in another book"
-SHINGLES = pa.schema([("id", pa.string()), ("number", pa.int64()), ("digest", pa.string()), ("hashes", pa.list_(pa.uint64()))])
+SHINGLES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("number", pa.int64()),
+        ("digest", pa.string()),
+        ("size", pa.int64()),
+        ("signature", pa.list_(pa.uint32())),
+        ("hashes", pa.list_(pa.uint64())),
+    ]
+)
 DUPLICATES = pa.schema(
     [
         ("file", pa.int32()),  # which of the files of documents, in the order given
@@ -38,8 +53,13 @@ DUPLICATES = pa.schema(
     ]
 )
 _UNNUMBERED = int(np.iinfo(np.int64).max)
+_LIKE = 4  # books of up to so many times each other's size are compared by signature
+_PERMUTATIONS, _SEED = 512, 1
+_BELOW = 0.15  # the ensemble is asked for containment this much below the threshold, so that it overlooks next to none:
+_WEIGHTS = (0.005, 0.995)  # of false and of missed; at 0.9 it misses 3 pairs in a million, and one other in 15,000 is looked at
+_TOGETHER = 1000  # books of neighbouring size in one ensemble: some 0.3 GB
 _INDEXED = 8 << 20  # probes in one index: about 0.5 GB
-_MISSED = 1e-12  # chance to overlook a pair of large books; small books are looked up whole
+_MISSED = 1e-12  # chance to overlook one in a much larger one; books of few shingles are looked up whole
 _CACHED_BOOKS = 32
 
 Hashes = npt.NDArray[np.uint64]
@@ -48,17 +68,21 @@ Hashes = npt.NDArray[np.uint64]
 class BooksDedupConfig(Section):
     """When a book counts as being in another."""
 
-    threshold: float = 0.9  # L1 §2.1: more than 90 % content overlap
-    shingle_words: int = 5  # chosen: editions that differ in spelling stay alike, different books share next to none
-    probes: int = 1024  # chosen: smallest hashes of a book that are looked up to find candidates
+    threshold: float = Field(0.9, gt=0, le=1)  # L1 §2.1: more than 90 % content overlap
+    shingle_words: int = Field(
+        5, ge=1, le=100
+    )  # chosen: editions that differ in spelling stay alike, different books share next to none
+    probes: int = Field(
+        1024, ge=1
+    )  # chosen: smallest hashes of a book that are looked up in books of more than four times its size
 
 
 def shingle(documents: Path, output: Path, config: BooksDedupConfig) -> Funnel:
-    """Write the shingle set of every book of one file: sorted xxh64 of its windows of words, SHINGLES.
+    """Write the shingle set of every book of one file, sorted xxh64 of its windows of words, and its signature (SHINGLES).
 
     Words are compared without case, accents, apostrophes and underscores, in which editions differ.
     """
-    from data.shingles import windows
+    from data.shingles import minhash, windows
 
     funnel = Funnel()
     with pq.ParquetWriter(str(output), SHINGLES, compression="none", use_dictionary=False, write_statistics=False) as writer:
@@ -67,8 +91,9 @@ def shingle(documents: Path, output: Path, config: BooksDedupConfig) -> Funnel:
             hashes = np.unique(windows(words, config.shingle_words, whole_if_short=True)[0])
             digest = hashlib.sha256(row["text"].encode()).hexdigest()[:16]
             names = [pa.array([row["id"]]), pa.array([_catalogue_number(row["meta"])], pa.int64()), pa.array([digest])]
-            sets = pa.ListArray.from_arrays(pa.array([0, len(hashes)], pa.int32()), pa.array(hashes))
-            writer.write_table(pa.table([*names, sets], schema=SHINGLES))
+            signature = minhash(hashes, np.array([0, len(hashes)]), _PERMUTATIONS, _SEED)[0]
+            lists = [pa.ListArray.from_arrays(pa.array([0, len(one)], pa.int32()), pa.array(one)) for one in (signature, hashes)]
+            writer.write_table(pa.table([*names, pa.array([len(hashes)], pa.int64()), *lists], schema=SHINGLES))
             funnel.count("shingles", len(hashes))
     return funnel
 
@@ -150,78 +175,109 @@ def _catalogue_number(meta: str | None) -> int:
 
 
 class _Books:
-    """All books: names in memory, shingle sets on disk. Book numbers 0, 1, … are in the order of precedence."""
+    """All books: names and sizes in memory, shingle sets on disk. Book numbers 0, 1, … are in the order of precedence."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
-        rows: list[tuple[int, str, str, int, int]] = []
+        rows: list[tuple[int, str, str, int, int, int]] = []
         for file, path in enumerate(paths):
-            names = pq.read_table(str(path), columns=["id", "number", "digest"])
-            for row, (id, number, digest) in enumerate(zip(*(column.to_pylist() for column in names.columns), strict=True)):
-                rows.append((number, id, digest, file, row))
+            names = pq.read_table(str(path), columns=["id", "number", "digest", "size"])
+            for row, (id, number, digest, size) in enumerate(zip(*(column.to_pylist() for column in names.columns), strict=True)):
+                rows.append((number, id, digest, file, row, size))
         rows.sort()
-        self.ids = [id for _, id, _, _, _ in rows]
-        self.numbers = [number for number, _, _, _, _ in rows]
-        self.digests = [digest for _, _, digest, _, _ in rows]
-        self.places = [(file, row) for _, _, _, file, row in rows]
-        self.book_at = {place: book for book, place in enumerate(self.places)}
-        self.sizes = [0] * len(rows)
-        self.hashes = lru_cache(_CACHED_BOOKS)(self._load)
-        for book, hashes in self.stream():
-            self.sizes[book] = len(hashes)
+        self.ids = [id for _, id, *_ in rows]
+        self.digests = [digest for _, _, digest, *_ in rows]
+        self.places = [(file, row) for *_, file, row, _ in rows]
+        self.sizes = [size for *_, size in rows]
+        self.by_size = sorted(range(len(rows)), key=lambda book: (self.sizes[book], book))
+        self.hashes = lru_cache(_CACHED_BOOKS)(self._hashes)
 
-    def _load(self, book: int) -> Hashes:
+    def _hashes(self, book: int) -> Hashes:
+        return self._read(book, "hashes")
+
+    def signature(self, book: int) -> Hashes:
+        """MinHash signature, (permutations,) uint32."""
+        return self._read(book, "signature")
+
+    def _read(self, book: int, column: str) -> Hashes:
         file, row = self.places[book]
-        with pq.ParquetFile(str(self.paths[file])) as parquet:
-            return _array(parquet.read_row_group(row, columns=["hashes"]))
-
-    def stream(self) -> Iterator[tuple[int, Hashes]]:
-        """(book, its sorted hashes), in the order of the files."""
-        for file, path in enumerate(self.paths):
-            with pq.ParquetFile(str(path), pre_buffer=False) as parquet:
-                for row in range(parquet.num_row_groups):
-                    yield self.book_at[file, row], _array(parquet.read_row_group(row, columns=["hashes"], use_threads=False))
-
-
-def _array(table: pa.Table) -> Hashes:
-    hashes: Hashes = table["hashes"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return hashes
+        with pq.ParquetFile(str(self.paths[file]), pre_buffer=False) as parquet:
+            values: Hashes = (
+                parquet.read_row_group(row, [column])[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            )
+        return values
 
 
 def _candidates(books: _Books, config: BooksDedupConfig) -> Iterator[tuple[int, int]]:
     """Pairs (a, b), a < b, of which one may be in the other; sorted. Few are false, and false ones only cost time."""
+    pairs = _of_like_size(books, config.threshold) | _in_larger_ones(books, config)
+    yield from sorted((min(pair), max(pair)) for pair in pairs)
+
+
+def _of_like_size(books: _Books, threshold: float) -> set[tuple[int, int]]:
+    """(book, one of at most `_LIKE` times its size that it may be in), as the LSH Ensemble says."""
+    from datasketch import LeanMinHash
+
+    def sketch(book: int) -> LeanMinHash:
+        return LeanMinHash(seed=_SEED, hashvalues=books.signature(book), scheme="affine32")
+
+    pairs: set[tuple[int, int]] = set()
+    sizes = [books.sizes[book] for book in books.by_size]
+    for start in range(0, len(books.by_size), _TOGETHER):
+        block = books.by_size[start : start + _TOGETHER]
+        ensemble = copy.deepcopy(_empty_ensemble(threshold))
+        ensemble.index((book, sketch(book), books.sizes[book]) for book in block)
+        smallest, largest = books.sizes[block[0]], books.sizes[block[-1]]
+        for book in books.by_size[bisect_left(sizes, smallest / _LIKE) : bisect_right(sizes, largest / threshold)]:
+            size = books.sizes[book]
+            for found in ensemble.query(sketch(book), size):
+                if found != book and threshold * size <= books.sizes[found] <= _LIKE * size:
+                    pairs.add((book, found))
+    return pairs
+
+
+@lru_cache(4)
+def _empty_ensemble(threshold: float) -> Any:
+    from datasketch import MinHashLSHEnsemble
+
+    asked = max(0.05, threshold - _BELOW)
+    return MinHashLSHEnsemble(threshold=asked, num_perm=_PERMUTATIONS, num_part=4, m=3, weights=_WEIGHTS)
+
+
+def _in_larger_ones(books: _Books, config: BooksDedupConfig) -> set[tuple[int, int]]:
+    """(book, one of more than `_LIKE` times its size that has enough of its probes)."""
     pairs: set[tuple[int, int]] = set()
     block: list[tuple[int, Hashes]] = []
     waiting = 0
-    for book, hashes in books.stream():
-        block.append((book, hashes[: config.probes].copy()))
+    for book in books.by_size:
+        if books.sizes[book] * _LIKE >= books.sizes[books.by_size[-1]]:
+            break
+        block.append((book, books.hashes(book)[: config.probes].copy()))
         waiting += len(block[-1][1])
         if waiting >= _INDEXED:
             pairs |= _look_up(books, block, config)
             block, waiting = [], 0
-    if block:
-        pairs |= _look_up(books, block, config)
-    yield from sorted(pairs)
+    return pairs | _look_up(books, block, config) if block else pairs
 
 
 def _look_up(books: _Books, block: list[tuple[int, Hashes]], config: BooksDedupConfig) -> set[tuple[int, int]]:
-    """Which books hold enough of the probes of a book of the block."""
+    """Which larger books hold enough of the probes of a book of the block; the books of the block are in order of size."""
     probes = np.concatenate([hashes for _, hashes in block])
     owners = np.repeat(np.arange(len(block)), [len(hashes) for _, hashes in block])
     order = np.argsort(probes, kind="stable")
     keys, starts, counts = np.unique(probes[order], return_index=True, return_counts=True)
     owners = owners[order]
     numbers = np.array([book for book, _ in block])
+    sizes = np.array([books.sizes[book] for book, _ in block])
     needed = np.array([_needed(len(hashes), books.sizes[book], config.threshold) for book, hashes in block])
     pairs: set[tuple[int, int]] = set()
-    for book, hashes in books.stream():
+    for larger in sorted((book for book in books.by_size if books.sizes[book] > _LIKE * sizes[0]), key=books.places.__getitem__):
+        hashes = books.hashes(larger)
         hashes = hashes[: np.searchsorted(hashes, keys[-1], side="right")]
         at = np.searchsorted(keys, hashes)  # always a valid position: no hash here is above the last key
         at = at[keys[at] == hashes]
         hits = np.bincount(owners[_ranges(starts[at], counts[at])], minlength=len(block))
-        for found in numbers[hits >= needed].tolist():
-            if found != book:
-                pairs.add((min(found, book), max(found, book)))
+        pairs |= {(found, larger) for found in numbers[(hits >= needed) & (sizes * _LIKE < books.sizes[larger])].tolist()}
     return pairs
 
 

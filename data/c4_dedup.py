@@ -55,10 +55,10 @@ def hash_spans(documents: Path, output: Path, config: C4DedupConfig) -> Funnel:
     funnel = Funnel()
     with PartitionWriter(output, config.partitions, rows=3) as writer:
         for batch in read_batches([documents], columns=["id", "text"]):
-            for id, text in zip(batch["id"].to_pylist(), texts(batch), strict=True):
-                keys = _span_keys(id, _pieces(text, config), config)
-                funnel.count(f"{config.unit}s hashed", keys.shape[1])
-                writer.add(keys)
+            pieces = [_pieces(text, config) for text in texts(batch)]
+            keys, _ = _all_span_keys(batch["id"].to_pylist(), pieces, config)
+            funnel.count(f"{config.unit}s hashed", keys.shape[1])
+            writer.add(keys)
     return funnel
 
 
@@ -92,8 +92,11 @@ def remove_spans(documents: Path, duplicates: list[Path], output: Path, config: 
     def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
         reasons: list[str | None] = []
         shown: list[str] = []
-        for id, text in zip(table["id"].to_pylist(), texts(table), strict=True):
-            left, removed = _without_repeats(id, text, known, config)
+        pages = [_pieces(text, config) for text in texts(table)]
+        keys, ends = _all_span_keys(table["id"].to_pylist(), pages, config)
+        repeated = np.split(known.later(keys), ends[:-1])
+        for text, pieces, later in zip(texts(table), pages, repeated, strict=True):
+            left, removed = _without_repeats(text, pieces, later, config)
             too_short = removed > 0 and (not left.strip() or count_sentences(left) < config.min_sentences)
             funnel.count("sentences removed" if config.unit == "span" else "lines removed", removed)
             reasons.append(f"fewer than {config.min_sentences} sentences after dedup" if too_short else None)
@@ -124,14 +127,19 @@ def _span_keys(id: str, pieces: _Pieces, config: C4DedupConfig) -> npt.NDArray[n
     return keys
 
 
+def _all_span_keys(ids: list[str], pages: list[_Pieces], config: C4DedupConfig) -> tuple[npt.NDArray[np.uint64], list[int]]:
+    """The keys of many pages end to end, and where those of each page end."""
+    keys = [_span_keys(id, pieces, config) for id, pieces in zip(ids, pages, strict=True)]
+    ends = np.cumsum([each.shape[1] for each in keys], dtype=np.int64).tolist()
+    return np.concatenate([np.empty((3, 0), np.uint64), *keys], axis=1), ends
+
+
 def _width(sentences: int, config: C4DedupConfig) -> int:
     return min(config.span_sentences, sentences) if config.unit == "span" else 1
 
 
-def _without_repeats(id: str, text: str, known: RepeatedKeys, config: C4DedupConfig) -> tuple[str, int]:
-    """The page without its repeated spans, and how many sentences or lines went."""
-    pieces = _pieces(text, config)
-    later = known.later(_span_keys(id, pieces, config))
+def _without_repeats(text: str, pieces: _Pieces, later: npt.NDArray[np.bool_], config: C4DedupConfig) -> tuple[str, int]:
+    """The page without its repeated spans, `later` of its keys, and how many sentences or lines went."""
     if not later.any():
         return text, 0
     flat = sum(len(line) for line in pieces)

@@ -18,7 +18,15 @@ from data.documents import ParquetWriter, read_batches
 from data.funnel import Funnel
 from data.section import Section
 
-NGRAMS = pa.schema([("hash", pa.uint64()), ("words", pa.uint8()), ("benchmark", pa.string()), ("item", pa.string())])
+NGRAMS = pa.schema(
+    [
+        ("hash", pa.uint64()),
+        ("words", pa.uint8()),
+        ("head", pa.uint64()),  # hash of its first words, as many as the shortest n-gram has
+        ("benchmark", pa.string()),
+        ("item", pa.string()),
+    ]
+)
 
 
 class DecontaminateConfig(Section):
@@ -42,12 +50,15 @@ def evaluation_ngrams(items: Path, output: Path, config: DecontaminateConfig) ->
         texts = batch["texts"].flatten().cast(pa.large_string())
         owner = pc.list_parent_indices(batch["texts"]).to_numpy()
         counts = word_counts(texts)
-        for words in range(min(config.shortest, config.ngram), config.ngram + 1):
+        shortest = min(config.shortest, config.ngram)
+        heads, head_bounds = windows(texts, shortest, whole_if_short=False)
+        for words in range(shortest, config.ngram + 1):
             chosen = np.flatnonzero(counts >= words if words == config.ngram else counts == words)
             hashes, bounds = windows(texts.take(pa.array(chosen)), words, whole_if_short=False)
             rows = pa.array(np.repeat(owner[chosen], np.diff(bounds)))
             length = np.full(len(hashes), words, np.uint8)
-            tables.append(pa.table([hashes, length, batch["benchmark"].take(rows), batch["id"].take(rows)], schema=NGRAMS))
+            head = heads[np.repeat(head_bounds[chosen] - bounds[:-1], np.diff(bounds)) + np.arange(len(hashes))]
+            tables.append(pa.table([hashes, length, head, batch["benchmark"].take(rows), batch["id"].take(rows)], schema=NGRAMS))
         _count_items(batch, owner[counts >= config.shortest], funnel)
     table = pa.concat_tables(tables).combine_chunks()
     order = np.argsort(table["hash"].to_numpy(), kind="stable")
@@ -62,7 +73,7 @@ def evaluation_ngrams(items: Path, output: Path, config: DecontaminateConfig) ->
 
 def decontaminate(documents: Path, ngrams: Path, output: Path, config: DecontaminateConfig) -> Funnel:
     """Drop (or, with `action: report`, only count) the documents of one shard that hold an n-gram of an item."""
-    known, funnel = _Known(ngrams), Funnel()
+    known, funnel = _Known(ngrams, min(config.shortest, config.ngram)), Funnel()
 
     def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
         hits = known.first_hits(pa.concat_arrays(table["text"].chunks))
@@ -75,14 +86,21 @@ def decontaminate(documents: Path, ngrams: Path, output: Path, config: Decontami
 
 
 class _Known:
-    """The n-grams of the evaluation items in memory: some 20 bytes each."""
+    """The n-grams of the evaluation items in memory: some 30 bytes each.
 
-    def __init__(self, ngrams: Path) -> None:
-        batches = list(read_batches([ngrams]))
-        table = pa.Table.from_batches(batches, schema=NGRAMS)
+    Nearly no window of a corpus is one of them: its first words are looked up in a table of bits, then among the heads, and
+    only a text with a head in it is looked at for n-grams of every length.
+    """
+
+    def __init__(self, ngrams: Path, shortest: int) -> None:
+        table = pa.Table.from_batches(list(read_batches([ngrams])), schema=NGRAMS)
         self.hashes, self.words = table["hash"].to_numpy(), table["words"].to_numpy()
         self._benchmarks = table["benchmark"]
         self.lengths = np.unique(self.words).tolist()
+        self._shortest, self._heads = shortest, np.unique(table["head"].to_numpy())
+        bits = max(16, (16 * len(self._heads)).bit_length())
+        self._shift, self._seen = np.uint64(64 - bits), np.zeros(1 << bits, np.bool_)
+        self._seen[self._heads >> self._shift] = True
 
     def benchmark(self, hit: int) -> str:
         """The evaluation set of the n-gram at `hit`."""
@@ -93,14 +111,26 @@ class _Known:
         from data.shingles import windows
 
         hits = np.full(len(texts), -1, np.int64)
-        for words in sorted(self.lengths, reverse=True):
-            hashes, bounds = windows(texts, words, whole_if_short=False)
+        maybe = self._with_a_head(texts)
+        some = texts.take(pa.array(maybe))
+        for words in sorted(self.lengths, reverse=True) if len(maybe) else ():
+            hashes, bounds = windows(some, words, whole_if_short=False)
             place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
             found = np.flatnonzero((self.hashes[place] == hashes) & (self.words[place] == words))[::-1]
-            texts_hit = np.searchsorted(bounds, found, side="right") - 1
+            texts_hit = maybe[np.searchsorted(bounds, found, side="right") - 1]
             open_ = hits[texts_hit] < 0
             hits[texts_hit[open_]] = place[found[open_]]  # the last assignment wins: the first window of a text
         return hits
+
+    def _with_a_head(self, texts: pa.Array) -> np.ndarray:
+        """Which texts hold the first words of some n-gram; ascending."""
+        from data.shingles import windows
+
+        hashes, bounds = windows(texts, self._shortest, whole_if_short=False)
+        places = np.flatnonzero(self._seen[hashes >> self._shift])
+        near = np.minimum(np.searchsorted(self._heads, hashes[places]), len(self._heads) - 1)
+        places = places[self._heads[near] == hashes[places]]
+        return np.unique(np.searchsorted(bounds, places, side="right") - 1)
 
 
 def _count_items(batch: pa.RecordBatch, comparable: np.ndarray, funnel: Funnel) -> None:

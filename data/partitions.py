@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 from data.documents import CorpusError
 
 
-def write_partitions(path: Path, table: pa.Table, owner: np.ndarray, partitions: int) -> None:
+def write_partitions(path: Path, table: pa.Table, owner: np.ndarray, partitions: int, compression: str = "zstd") -> None:
     """Write the rows of `table` with row group k holding those whose `owner` is k, in the order given; groups may be empty."""
     order = np.argsort(owner, kind="stable")
     bounds = np.searchsorted(owner[order], np.arange(partitions + 1))
-    with pq.ParquetWriter(str(path), table.schema, compression="zstd", use_dictionary=False, write_statistics=False) as writer:
+    with pq.ParquetWriter(
+        str(path), table.schema, compression=compression, use_dictionary=False, write_statistics=False
+    ) as writer:
         for start, stop in pairwise(bounds):
             group = table.take(pa.array(order[start:stop]))
             writer.write_table(group, row_group_size=max(1, group.num_rows))

@@ -12,20 +12,22 @@ import numpy as np
 from numba import njit
 
 
-def smallest_neighbours(hashes: np.ndarray, bounds: np.ndarray, keys: np.ndarray, threshold: float) -> tuple[np.ndarray, int]:
-    """For each set the smallest earlier set that shares a key with it and is at least `threshold` alike; -1 if none.
+def smallest_neighbours(
+    hashes: np.ndarray, starts: np.ndarray, stops: np.ndarray, keys: np.ndarray, threshold: float, asked: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """For each set that is `asked` about the smallest earlier one that shares a key and is at least `threshold` alike; else -1.
 
-    `keys`: (sets, bands) uint64. Returns (int64 positions, pairs compared).
+    Set i is hashes[starts[i]:stops[i]]. `keys`: (sets, bands) uint64; `asked`: a mask. Returns (int64 positions, pairs compared).
     """
-    sets = len(bounds) - 1
+    sets = len(starts)
     order = np.lexsort((np.repeat(np.arange(sets), keys.shape[1]), keys.ravel()))  # by key, then by set
     sorted_keys = keys.ravel()[order]
     members = order // keys.shape[1]
-    starts = np.flatnonzero(np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])) if sets else np.zeros(0, np.int64)
+    begins = np.flatnonzero(np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])) if sets else np.zeros(0, np.int64)
     bucket_of = np.empty(keys.size, np.int64)  # of each (set, band), the start of its bucket in `members`
-    bucket_of[order] = np.repeat(starts, np.diff(np.append(starts, keys.size)))
+    bucket_of[order] = np.repeat(begins, np.diff(np.append(begins, keys.size)))
     found = np.full(sets, -1, np.int64)
-    compared = _smallest_neighbours(hashes, bounds, members, bucket_of.reshape(keys.shape), threshold, found)
+    compared = _smallest_neighbours(hashes, starts, stops, members, bucket_of.reshape(keys.shape), threshold, asked, found)
     return found, int(compared)
 
 
@@ -74,10 +76,14 @@ def _prefix(sizes: np.ndarray, threshold: float) -> np.ndarray:
 
 
 @njit(cache=True)
-def _smallest_neighbours(hashes: Any, bounds: Any, members: Any, bucket_of: Any, threshold: Any, found: Any) -> Any:
+def _smallest_neighbours(
+    hashes: Any, starts: Any, stops: Any, members: Any, bucket_of: Any, threshold: Any, asked: Any, found: Any
+) -> Any:
     compared, size = 0, 16
     earlier = np.empty(size, np.int64)
     for d in range(len(found)):
+        if not asked[d]:
+            continue
         count = 0
         for start in bucket_of[d]:
             i = start
@@ -91,12 +97,12 @@ def _smallest_neighbours(hashes: Any, bounds: Any, members: Any, bucket_of: Any,
                 count += 1
                 i += 1
         ordered = np.sort(earlier[:count])
-        mine = hashes[bounds[d] : bounds[d + 1]]
+        mine = hashes[starts[d] : stops[d]]
         for i in range(count):
             other = ordered[i]
             if i and other == ordered[i - 1]:
                 continue
-            theirs = hashes[bounds[other] : bounds[other + 1]]
+            theirs = hashes[starts[other] : stops[other]]
             if min(len(mine), len(theirs)) < threshold * max(len(mine), len(theirs)) - 1e-9:
                 continue
             compared += 1

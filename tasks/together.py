@@ -2,36 +2,54 @@
 
 from pathlib import Path
 
-from tasks.by_source import documents_by_source
-from tasks.stage import Shard, StageContext
+from tasks.by_source import documents_by_source, is_earlier
+from tasks.stage import Shard, ShardResult, StageContext, StageFailed
+
+INDEX = "index"  # where the band keys of what near-dedup left lie in its artifact
 
 
 def remove_near_duplicates(context: StageContext) -> None:
-    """MinHash proposes, exact Jaccard decides, the document with the smaller id stays."""
-    from data.near_dedup import candidate_sets, candidates, components, signatures, verify
+    """MinHash proposes, exact Jaccard decides, the document with the smaller id stays; documents of earlier corpora all stay."""
+    from data.near_dedup import signatures, survivors_index
     from data.removal import remove_documents
 
     config = context.config["near_dedup"]
-    named = _named(documents_by_source(context))
-    documents = list(named.values())
-    partitions = range(config.partitions)
+    named = _named(documents_by_source(context, earlier=False))
+    signing = [Shard(f"signed/{name}/", {"documents": path, "config": config}) for name, path in _folders(named).items()]
+    signed = [result.path for result in _aside(context, signatures, signing)]
+    decided = _near_duplicates(context, _earlier_shards(context), list(zip(named.values(), signed, strict=True)))
+    removing = [Shard(name, {"documents": path, "dropped": decided}) for name, path in named.items()]
+    kept = [result.path for result in context.map(remove_documents, removing)]
+    indexing = [
+        Shard(f"{INDEX}/{name}/", {"index": index, "documents": path, "kept": left})
+        for (name, path), index, left in zip(_folders(named).items(), signed, kept, strict=True)
+    ]
+    context.map(survivors_index, indexing, count=False)
 
-    def aside(function, shards: list[Shard]) -> list[Path]:  # type: ignore[no-untyped-def]
-        return [result.path for result in context.map(function, shards, keep=False, count=False)]
 
-    signed = aside(
-        signatures, [Shard(f"signed/{i:05d}.parquet", {"documents": d, "config": config}) for i, d in enumerate(documents)]
-    )
-    links = aside(candidates, [Shard(f"links/{k:05d}.parquet", {"signatures": signed, "partition": k}) for k in partitions])
-    (joined,) = aside(components, [Shard("components.parquet", {"links": links, "shards": len(documents), "config": config})])
-    common = {"components": joined, "config": config}
-    sets = aside(
-        candidate_sets, [Shard(f"sets/{i:05d}.parquet", {"documents": d, "shard": i, **common}) for i, d in enumerate(documents)]
-    )
-    decided = aside(
-        verify, [Shard(f"decided/{k:05d}.parquet", {"sets": sets, "partition": k, "config": config}) for k in partitions]
-    )
-    context.map(remove_documents, [Shard(name, {"documents": path, "dropped": decided}) for name, path in named.items()])
+def _near_duplicates(context: StageContext, before: list[tuple[Path, Path]], new: list[tuple[Path, Path]]) -> list[Path]:
+    """Files of decisions: which new documents go. Shards are (documents, band index)."""
+    from data.near_dedup import candidate_file, candidate_sets, candidates, components, verify, with_fewer_partitions
+
+    documents, indexes = ([shard[side] for shard in before + new] for side in (0, 1))
+    config = with_fewer_partitions(context.config["near_dedup"], indexes)
+    last = {"config": config, "earlier": len(before)}
+    linking = [Shard(f"links/{k:05d}", {"indexes": indexes, "partition": k, **last}) for k in range(config.partitions)]
+    links = [result.path for result in _aside(context, candidates, linking)]
+    (joined,) = _aside(context, components, [Shard("components/", {"links": links, "indexes": indexes, "config": config})])
+    common = {"groups": joined.value, "config": config}
+    gathering = [
+        Shard(f"sets/{i:05d}/", {"documents": path, "candidates": candidate_file(joined.path, i), **common})
+        for i, path in enumerate(documents)
+    ]
+    sets = [result.path for result in _aside(context, candidate_sets, gathering)]
+    deciding = [Shard(f"decided/{k:05d}.parquet", {"sets": sets, "group": k, **last}) for k in range(joined.value)]
+    return [result.path for result in _aside(context, verify, deciding)]
+
+
+def _aside(context: StageContext, function, shards: list[Shard]) -> list[ShardResult]:  # type: ignore[no-untyped-def]
+    """Shards that go when the stage is done, and whose counts are not those of the stage."""
+    return context.map(function, shards, keep=False, count=False)
 
 
 def collect_eval_sets(context: StageContext) -> None:
@@ -89,3 +107,21 @@ def split_validation(context: StageContext) -> None:
 def _named(by_source: dict[str, list[Path]]) -> dict[str, Path]:
     """`<source>/part-00000.parquet` → file, in the order of sources and files."""
     return {f"{source}/part-{i:05d}.parquet": path for source, paths in by_source.items() for i, path in enumerate(paths)}
+
+
+def _folders(named: dict[str, Path]) -> dict[str, Path]:
+    """`<source>/part-00000` → file."""
+    return {name.removesuffix(".parquet"): path for name, path in named.items()}
+
+
+def _earlier_shards(context: StageContext) -> list[tuple[Path, Path]]:
+    """(documents, their band index) of every shard of the near-dedup artifacts that this corpus joins."""
+    found = []
+    for artifact in (artifact for name, artifact in context.inputs.items() if is_earlier(name)):
+        declared = {entry.path for entry in artifact.manifest.files}
+        shards = sorted(name for name in declared if name.endswith(".parquet"))
+        indexed = [f"{INDEX}/{name.removesuffix('.parquet')}/sizes.npy" for name in shards]
+        if not declared.issuperset(indexed):
+            raise StageFailed(f"near_dedup.earlier: {artifact} has no index of band keys; name artifacts of the stage near-dedup")
+        found += [(artifact.path(name), artifact.path(index).parent) for name, index in zip(shards, indexed, strict=True)]
+    return found

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.duplicates import PartitionWriter, RepeatedKeys, document_number, hash_text, repeated_keys
@@ -31,6 +31,7 @@ def _find(tmp, keys, shards, partitions, rows, keys_at_once):
     return outputs
 
 
+@settings(deadline=None)
 @given(keys=KEYS, shards=st.integers(1, 4), partitions=st.sampled_from([1, 2, 8]), keys_at_once=st.sampled_from([1, 5, 1000]))
 def test_repeated_and_later_agree_with_a_dictionary(tmp_path_factory, keys, shards, partitions, keys_at_once):
     keys = [(_spread(hash), document, place) for hash, document, place in keys]

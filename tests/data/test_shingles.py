@@ -11,11 +11,11 @@ from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.shingles import band_keys, hash_strings, minhash, sets, shingle_hash, windows, word_counts
+from data.shingles import band_keys, hash_strings, minhash, sets, shingle_hash, sign, windows, word_counts
 
 SEPARATOR = re.compile("[^0-9a-z_\u0080-\U0010ffff]|[\u0080-\u00bf]|[\u2000-\u207f]|[\u3000-\u303f]")
 TEXTS = st.lists(
-    st.text(alphabet=st.sampled_from("abcdeé Zß.,_9-\u00a0\u2019\u3002\u4e2d\U0001f600\n "), max_size=60), max_size=6
+    st.text(alphabet=st.sampled_from("abcdeé Zß.,_9-\u00a0\u2019\u3002\u4e2d\U0001f600\n "), max_size=200), max_size=6
 )
 
 
@@ -53,6 +53,8 @@ def test_signatures_and_bands_are_those_of_datasketch() -> None:
     texts = ["the quick brown fox jumps over the lazy dog again and again", "", "one", "?!", "a b c d e f " * 50]
     hashes, bounds = windows(pa.array(texts, pa.large_string()), 5, whole_if_short=True)
     signatures = minhash(hashes, bounds, 112, 7)
+    at_once, sizes = sign(pa.array(texts, pa.large_string()), 5, 112, 7)
+    assert np.array_equal(at_once, signatures) and sizes.tolist() == np.diff(bounds).tolist()
     for text, signature in zip(texts, signatures, strict=True):
         sketch = MinHash(num_perm=112, seed=7, hashfunc=shingle_hash)
         sketch.update_batch(plain_windows(text, 5, True))
