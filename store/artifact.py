@@ -4,12 +4,15 @@ A local store's files are used where they lie. A remote store's are fetched once
 checked on the way.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.canonical import sha256_file
 from store.errors import DamagedManifest, StoreError
+from store.files import TRANSFERS
 from store.index import Summary, summarise
 from store.manifest import FileEntry, Manifest
 
@@ -65,16 +68,21 @@ class Artifact:
 
     def path(self, name: str) -> Path:
         """Local path of one declared file; raises StoreError when it is not declared."""
-        entry = next((entry for entry in self.manifest.files if entry.path == name), None)
-        if entry is None:
-            names = ", ".join(each.path for each in self.manifest.files[:10])
-            raise StoreError(f"{self}: has no file {name!r}; it has {names or 'none'}")
-        return self._fetched(entry)
+        return self._fetched(self._entry(name))
+
+    def place_of(self, name: str) -> Path:
+        """Where `path` finds or puts a declared file; nothing is fetched for the answer."""
+        return self._place / self._entry(name).path
 
     def paths(self, pattern: str = "*") -> list[Path]:
         """Local paths of the declared files whose relative path matches (`*` also matches slashes), sorted by that path."""
-        entries = sorted(self.manifest.files, key=lambda entry: entry.path)
-        return [self._fetched(entry) for entry in entries if fnmatchcase(entry.path, pattern)]
+        entries = [
+            entry for entry in sorted(self.manifest.files, key=lambda entry: entry.path) if fnmatchcase(entry.path, pattern)
+        ]
+        if self.store.local_root is not None:
+            return [self._fetched(entry) for entry in entries]
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            return list(pool.map(self._fetched, entries))
 
     def check(self) -> None:
         """Raise DamagedManifest unless every declared file is there with its size; reads no data."""
@@ -95,6 +103,16 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"Artifact({self}, digest={self.digest[:12]})"
+
+    def _entry(self, name: str) -> FileEntry:
+        if name not in self._entries:
+            names = ", ".join(each.path for each in self.manifest.files[:10])
+            raise StoreError(f"{self}: has no file {name!r}; it has {names or 'none'}")
+        return self._entries[name]
+
+    @cached_property
+    def _entries(self) -> dict[str, FileEntry]:
+        return {entry.path: entry for entry in self.manifest.files}
 
     @property
     def _place(self) -> Path:

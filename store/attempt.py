@@ -14,7 +14,7 @@ from store.artifact import Artifact
 from store.canonical import canonical_json
 from store.crash_points import crash_point
 from store.errors import DamagedManifest, StoreError
-from store.files import RemoteFiles, sync_directory, sync_file
+from store.files import TRANSFERS, RemoteFiles, sync_directory, sync_file
 from store.index import record
 from store.manifest import FileEntry, Manifest, content_digest, file_entry, require_paths
 from store.space import explained
@@ -98,9 +98,11 @@ class Attempt:
 
     def _upload(self, files: RemoteFiles, manifest: Manifest) -> None:
         logs = [path.relative_to(self.directory).as_posix() for path in sorted(self.logs.rglob("*")) if path.is_file()]
-        for name in [*logs, *(entry.path for entry in manifest.files)]:
-            files.upload(self.directory / name, f"{self.stage}/{self.fingerprint}/{self.name}/{name}")
-            crash_point("file-uploaded")
+        names = [*logs, *(entry.path for entry in manifest.files)]
+        place = f"{self.stage}/{self.fingerprint}/{self.name}"
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            for _ in pool.map(lambda name: files.upload(self.directory / name, f"{place}/{name}"), names):
+                crash_point("file-uploaded")
 
     def _keep_former(self) -> None:
         """The manifest that is about to be replaced stays readable beside it: children may cite its digest."""

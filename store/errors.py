@@ -23,3 +23,7 @@ class LockLost(StoreError):
 
 class NoSpace(StoreError):
     """The disk is full, or would be."""
+
+
+class StoreUnreachable(StoreError, OSError):
+    """A remote store did not answer, or refused: it may pass."""

@@ -12,16 +12,18 @@ import shutil
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from store.crash_points import crash_point
-from store.errors import StoreError
+from store.errors import StoreError, StoreUnreachable
 from store.space import explained
 
 TEMPORARY = ".tmp-"  # prefix of names that are being written; `gc` removes what a crash left of them
+TRANSFERS = 8  # files of an artifact copied to or from a remote store at the same time (chosen)
 _EXCLUSIVE = ("memory", "s3", "s3a")  # object stores whose exclusive create can be relied on
 
 
@@ -176,38 +178,39 @@ class RemoteFiles:
     def __init__(self, url: str) -> None:
         import fsspec  # only where the store is remote: a local one starts faster without it
 
+        self.url = url
         try:
             self._system, path = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
             raise StoreError(f"{url}: this store cannot be opened ({error}); install the fsspec driver for it") from None
         self._root = path.rstrip("/")
         protocol = self._system.protocol
-        self.exclusive = any(name in _EXCLUSIVE for name in ((protocol,) if isinstance(protocol, str) else protocol))
+        self._protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+    @cached_property
+    def exclusive(self) -> bool:
+        """Whether `create` keeps a second writer out: asked of the server once, since some that speak S3 do not."""
+        if not any(name in _EXCLUSIVE for name in self._protocols):
+            return False
+        probe = f"{TEMPORARY}{secrets.token_hex(6)}"
+        try:
+            return self._create(probe, b"first") and not self._create(probe, b"second")
+        finally:
+            self.remove(probe)
 
     def read(self, name: str) -> bytes:
-        return bytes(self._system.cat_file(self._at(name)))
+        with self._answering():
+            return bytes(self._system.cat_file(self._at(name)))
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        try:
-            self._system.pipe_file(self._at(name), data)
-        except FileNotFoundError:  # a file system with real directories
-            self._system.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
-            self._system.pipe_file(self._at(name), data)
+        self._put(name, lambda: self._system.pipe_file(self._at(name), data))
 
     def create(self, name: str, data: bytes) -> bool:
-        if not self.exclusive:
-            if self.size(name) is not None:
-                return False
-            self.write(name, data)
-            return True
-        with _CREATING:
-            try:
-                self._system.pipe_file(self._at(name), data, mode="create")
-            except OSError as error:  # drivers differ in what they raise for a precondition that failed
-                if self.size(name) is None and error.errno != errno.EBUSY:
-                    raise
-                # a request that was answered late and sent again finds its own object
-                return self.size(name) == len(data) and self.read(name) == data
+        if self.exclusive:
+            return self._create(name, data)
+        if self.size(name) is not None:
+            return False
+        self.write(name, data)
         return True
 
     def append(self, name: str, data: bytes) -> None:
@@ -240,17 +243,22 @@ class RemoteFiles:
         return found
 
     def age(self, name: str) -> float | None:
+        probe = f"{name.rpartition('/')[0]}/{TEMPORARY}{secrets.token_hex(6)}"
         try:
-            return max(0.0, time.time() - float(self._system.modified(self._at(name)).timestamp()))
+            written = self._modified(name)
+            self.touch(probe)
+            return max(0.0, self._modified(probe) - written)
         except FileNotFoundError:
             return None
+        finally:
+            self.remove(probe)
 
     def remove(self, name: str) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._answering():
             self._system.rm_file(self._at(name))
 
     def remove_tree(self, directory: str) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._answering():
             self._system.rm(self._at(directory), recursive=True)
 
     def remove_if_empty(self, directory: str) -> None:
@@ -258,11 +266,7 @@ class RemoteFiles:
 
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file here."""
-        try:
-            self._system.put_file(str(source), self._at(name))
-        except FileNotFoundError:
-            self._system.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
-            self._system.put_file(str(source), self._at(name))
+        self._put(name, lambda: self._system.put_file(str(source), self._at(name)))
 
     def download(self, name: str, target: Path, sha256: str) -> None:
         """Copy a file from here, checking its digest; nothing is left at `target` when it does not match."""
@@ -270,7 +274,12 @@ class RemoteFiles:
         temporary = target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}")
         digest = hashlib.sha256()
         try:
-            with explained(target), self._system.open(self._at(name), "rb") as source, open(temporary, "wb") as copy:
+            with (
+                self._answering(),
+                explained(target),
+                self._system.open(self._at(name), "rb") as source,
+                open(temporary, "wb") as copy,
+            ):
                 while block := source.read(1 << 22):
                     digest.update(block)
                     copy.write(block)
@@ -283,28 +292,69 @@ class RemoteFiles:
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
+    def _create(self, name: str, data: bytes) -> bool:
+        with _CREATING:
+            try:
+                self._put(name, lambda: self._system.pipe_file(self._at(name), data, mode="create"))
+            except OSError as error:  # drivers differ in what they raise for a precondition that failed
+                if self.size(name) is None and error.errno != errno.EBUSY:
+                    raise
+                # a request that was answered late and sent again finds its own object
+                return self.size(name) == len(data) and self.read(name) == data
+        return True
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What the driver raises of its own kind, and refusals, become one line; what says something of a file passes."""
+        try:
+            yield
+        except PermissionError as error:
+            raise StoreUnreachable(f"{self.url}: refused ({_line(error)}); check the credentials and what they may do") from error
+        except (OSError, StoreError):
+            raise
+        except Exception as error:
+            hint = "check its address, the credentials and the network, then run again"
+            raise StoreUnreachable(f"{self.url}: does not answer ({_line(error)}); {hint}") from error
+
+    def _put(self, name: str, put: Callable[[], None]) -> None:
+        """Write; a file system with real directories gets the one of `name` first, a bucket is never made."""
+        with self._answering():
+            try:
+                put()
+            except FileNotFoundError as error:
+                if any(protocol in _EXCLUSIVE for protocol in self._protocols):
+                    raise StoreError(f"{self.url}: cannot be written to ({_line(error)}); create the bucket first") from error
+                self._system.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
+                put()
+
+    def _modified(self, name: str) -> float:
+        with self._answering():
+            self._system.invalidate_cache()
+            return float(self._system.modified(self._at(name)).timestamp())
+
     def _listed(self, directory: str) -> list[str]:
         self._system.invalidate_cache()
-        try:
+        with suppress(FileNotFoundError, NotADirectoryError), self._answering():
             return [str(path).rstrip("/") for path in self._system.ls(self._at(directory), detail=False)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        return []
 
     def _found(self, directory: str) -> dict[str, dict[str, Any]]:
         self._system.invalidate_cache()
         prefix = self._at(directory).rstrip("/") + "/"
-        try:
+        with suppress(FileNotFoundError, NotADirectoryError), self._answering():
             found = self._system.find(prefix, detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        return {path.removeprefix(prefix): info for path, info in found.items()}
+            return {path.removeprefix(prefix): info for path, info in found.items()}
+        return {}
 
     def _info(self, name: str) -> dict[str, Any] | None:
         self._system.invalidate_cache()
-        try:
+        with suppress(FileNotFoundError, NotADirectoryError), self._answering():
             return dict(self._system.info(self._at(name)))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 _CREATING = threading.Lock()  # memory:// looks first and writes then; one process has one such store

@@ -4,7 +4,7 @@ A parent is cited by content: if it has been made again since with other bytes, 
 what is no longer there is a node all the same, marked missing. Every artifact is one node, however many ways lead to it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from store.artifact import Artifact
@@ -81,7 +81,7 @@ def lineage(store: Store, artifact: Artifact) -> Lineage:
     pending: list[tuple[Node, Manifest]] = [(root, artifact.manifest)]
     while pending:
         node, manifest = pending.pop()
-        for parent in manifest.parents:
+        for parent in (_at_its_place(store, parent) for parent in manifest.parents):
             found = Node(parent.stage, parent.fingerprint, parent.digest)
             node.parents.append(found.key)
             if found.key in nodes:
@@ -100,6 +100,14 @@ def cited_manifest(store: Store, parent: Parent) -> tuple[Manifest | None, bool]
             attempt = f"{parent.stage}/{parent.fingerprint}/{manifest.attempt}"
             return manifest, any(store.files.size(f"{attempt}/{entry.path}") != entry.size for entry in manifest.files)
     return None, True
+
+
+def _at_its_place(store: Store, parent: Parent) -> Parent:
+    """`parent` under the stage that made it: what came from outside, or from an earlier run, is cited by the part it plays."""
+    if parent.fingerprint in store.fingerprints(parent.stage):
+        return parent
+    made_by = (stage for stage in store.stages() if parent.fingerprint in store.fingerprints(stage))
+    return replace(parent, stage=next(made_by, parent.stage))
 
 
 def manifests_of(store: Store, stage: str, fingerprint: str) -> list[Manifest]:

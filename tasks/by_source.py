@@ -5,16 +5,24 @@ from pathlib import Path
 from store.artifact import Artifact
 from tasks.stage import StageContext
 
-TOGETHER = ("near-dedup", "decontaminate")
+TOGETHER = ("quality", "near-dedup", "decontaminate")
 
 
-def documents_by_source(context: StageContext) -> dict[str, list[Path]]:
-    """Source → its Parquet files in order, from the one stage before or from the last stage of every source."""
+def is_earlier(stage: str) -> bool:
+    """Whether a stage stands for a corpus that this one joins (`near_dedup.earlier`)."""
+    return stage.startswith("earlier-")
+
+
+def documents_by_source(context: StageContext, earlier: bool = True) -> dict[str, list[Path]]:
+    """Source → its Parquet files in order: from the stage before and earlier corpora, or from the last stage of every source."""
     found: dict[str, list[Path]] = {}
-    for name, artifact in context.inputs.items():
-        if name in TOGETHER:
-            found |= _folders(artifact, "")
-        elif name not in ("eval-sets", "tokenizer"):
+    for name, artifact in sorted(context.inputs.items(), key=lambda item: not is_earlier(item[0])):
+        if is_earlier(name) and not earlier:
+            continue
+        if is_earlier(name) or name in TOGETHER:
+            for source, paths in _folders(artifact, "").items():
+                found[source] = found.get(source, []) + paths
+        elif name not in ("quality-scores", "eval-sets", "tokenizer"):
             found[name.split("-")[0]] = artifact.paths("*.parquet")
     return dict(sorted(found.items()))
 

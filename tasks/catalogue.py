@@ -6,6 +6,8 @@ all work from this list and nothing else.
 
 import difflib
 
+from data.quality import QualityRules
+from data.reference import ReferenceConfig
 from tasks.raw_inputs import DIALOGUES, patterns, referenced_stages
 from tasks.recipe import Recipe, RecipeError, Round
 from tasks.stage import Stage
@@ -117,7 +119,8 @@ def _acquire(recipe: Recipe, source: str) -> list[Stage]:
 
 
 def _read(source: str) -> Stage:
-    return Stage(f"{source}-read", f"tasks.read:read_{source}", (f"acquire-{source}",), (f"sources.{source}.read",), raw=source)
+    reads = (f"sources.{source}.read", f"sources.{source}.shard_bytes")
+    return Stage(f"{source}-read", f"tasks.read:read_{source}", (f"acquire-{source}",), reads, raw=source)
 
 
 def _commoncrawl(recipe: Recipe) -> list[Stage]:
@@ -126,9 +129,15 @@ def _commoncrawl(recipe: Recipe) -> list[Stage]:
         _read("commoncrawl"),
         Stage("commoncrawl-lines", "tasks.commoncrawl:deduplicate_lines", ("commoncrawl-read",), ("sources.commoncrawl.lines",)),
         Stage(
+            "commoncrawl-language-scores",
+            "tasks.commoncrawl:score_languages",
+            ("commoncrawl-lines",),
+            ("sources.commoncrawl.language.model",),
+        ),
+        Stage(
             "commoncrawl-language",
             "tasks.commoncrawl:identify_language",
-            ("commoncrawl-lines",),
+            ("commoncrawl-lines", "commoncrawl-language-scores"),
             ("sources.commoncrawl.language",),
         ),
         Stage(
@@ -139,22 +148,35 @@ def _commoncrawl(recipe: Recipe) -> list[Stage]:
             seeded=True,
         ),
         Stage(
+            "commoncrawl-perplexity-scores",
+            "tasks.commoncrawl:score_perplexities",
+            ("commoncrawl-language", "commoncrawl-lm"),
+        ),
+        Stage(
             "commoncrawl-perplexity",
             "tasks.commoncrawl:sort_by_perplexity",
-            ("commoncrawl-language", "commoncrawl-lm"),
+            ("commoncrawl-language", "commoncrawl-perplexity-scores"),
             ("sources.commoncrawl.perplexity",),
         ),
     ]
     if recipe.sources.commoncrawl and recipe.sources.commoncrawl.reference:
-        chain.append(
+        place = "sources.commoncrawl.reference"
+        chain += [
+            Stage(
+                "commoncrawl-reference-scores",
+                "tasks.commoncrawl:score_references",
+                ("commoncrawl-perplexity", "wikipedia-read"),
+                tuple(f"{place}.{name}" for name in ReferenceConfig.model_fields if name != "threshold"),
+                seeded=True,
+                draws_as="commoncrawl-reference",
+            ),
             Stage(
                 "commoncrawl-reference",
                 "tasks.commoncrawl:keep_references",
-                ("commoncrawl-perplexity", "wikipedia-read"),
-                ("sources.commoncrawl.reference",),
-                seeded=True,
-            )
-        )
+                ("commoncrawl-perplexity", "commoncrawl-reference-scores"),
+                (f"{place}.threshold",),
+            ),
+        ]
     return chain
 
 
@@ -174,13 +196,29 @@ def _last_of(recipe: Recipe, source: str) -> str:
     return DEDUPLICATED.get(source, f"{source}-read")
 
 
+def _quality(recipe: Recipe, cleaned: dict[str, str]) -> tuple[list[Stage], tuple[str, ...]]:
+    """Scores and rules of quality over the sources that they are for, and the stages whose documents go on."""
+    config = recipe.quality
+    chosen = tuple(cleaned[source] for source in cleaned if source in config.sources)
+    if not config.enabled or not chosen:
+        return [], tuple(cleaned.values())
+    found = []
+    if config.scored:
+        found.append(Stage("quality-scores", "tasks.quality:score_documents", chosen, ("quality.scores",)))
+    reads = tuple(f"quality.{name}" for name in QualityRules._fields)
+    found.append(Stage("quality", "tasks.quality:keep_documents", (*chosen, *(stage.name for stage in found)), reads))
+    return found, ("quality", *(stage for stage in cleaned.values() if stage not in chosen))
+
+
 def _together(recipe: Recipe, cleaned: dict[str, str]) -> list[Stage]:
-    """Steps over all sources: near-duplicates, decontamination, split, tokenizer, mixture."""
-    found: list[Stage] = []
-    last = tuple(cleaned.values())
+    """Steps over all sources: quality, near-duplicates, decontamination, split, tokenizer, mixture."""
+    found, last = _quality(recipe, cleaned)
     if recipe.near_dedup.enabled:
-        found.append(Stage("near-dedup", "tasks.together:remove_near_duplicates", last, ("near_dedup",)))
-        last = ("near-dedup",)
+        body, given = "tasks.together:remove_near_duplicates", recipe.near_dedup.earlier
+        found += [Stage(f"earlier-{number}", body, adopted=fingerprint) for number, fingerprint in enumerate(given, 1)]
+        earlier = tuple(f"earlier-{number}" for number in range(1, len(given) + 1))
+        found.append(Stage("near-dedup", body, (*last, *earlier), ("near_dedup",)))
+        last = ("near-dedup", *earlier)
     if recipe.evaluation.benchmarks:
         makers = referenced_stages([item for given in recipe.evaluation.benchmarks.values() for item in given])
         found.append(Stage("eval-sets", "tasks.together:collect_eval_sets", makers, raw="evaluation"))
@@ -190,6 +228,9 @@ def _together(recipe: Recipe, cleaned: dict[str, str]) -> list[Stage]:
         found.append(Stage("decontaminate", "tasks.together:decontaminate_corpora", (*last, "eval-sets"), ("decontaminate",)))
         last = ("decontaminate",)
     found.append(Stage("split", "tasks.together:split_validation", last, ("split", "near_dedup"), seeded=True, group="mixture"))
+    if recipe.corpus_statistics.enabled:
+        body, place = "tasks.statistics:describe_corpora", ("corpus_statistics",)
+        found.append(Stage("corpus-statistics", body, ("split",), place, seeded=True, group="mixture"))
     reads = ("tokenizer", "mixture.shares")
     found.append(Stage("tokenizer", "tasks.mixture:train_the_tokenizer", ("split",), reads, seeded=True, group="mixture"))
     found.append(

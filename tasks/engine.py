@@ -20,7 +20,7 @@ from data.documents import CorpusError
 from store.artifact import Artifact
 from store.canonical import sha256_file
 from store.crash_points import crash_point
-from store.errors import LockHeld, StoreError
+from store.errors import LockHeld, StoreError, StoreUnreachable
 from store.lock import StageLock
 from store.manifest import FileEntry, Manifest, Parent, content_digest
 from store.process import MemoryWatch
@@ -31,7 +31,7 @@ from tasks.code_digest import code_digest, module_digests, tool_versions
 from tasks.executor import Executor
 from tasks.identity import config_record, stage_fingerprint, stage_seed
 from tasks.progress import Progress
-from tasks.raw_inputs import CACHE, resolve, resolve_patterns
+from tasks.raw_inputs import CACHE, is_remote, patterns, raw_folder, referenced_stages, resolve, resolve_patterns
 from tasks.recipe import Recipe, Resources, section
 from tasks.stage import RawFile, Shard, ShardResult, Stage, StageContext, StageFailed, Transient
 
@@ -51,7 +51,7 @@ class Engine:
         return raw_files(self.store, self.recipe, stage, artifacts)
 
     def fingerprint(self, stage: Stage, artifacts: Mapping[str, Artifact]) -> str:
-        """The stage's fingerprint; all its inputs must be known."""
+        """The stage's fingerprint; all its inputs must be known. Raises NotFetched for raw files that have still to come."""
         return known_fingerprint(self.store, self.recipe, stage, artifacts)
 
     def run(self, stage: Stage, artifacts: Mapping[str, Artifact], *, new_attempt: bool = False) -> Artifact:
@@ -59,6 +59,8 @@ class Engine:
 
         Raises StageFailed for what the user can mend, Transient for what may pass, StoreError for the store.
         """
+        if _takes_raw_content(stage):
+            self._fetch(stage, bytes_too=False)
         fingerprint = self.fingerprint(stage, artifacts)
         if not new_attempt and (found := self.store.find(stage.name, fingerprint)):
             self.progress.stage_reused(stage.name)
@@ -68,6 +70,8 @@ class Engine:
             if not new_attempt and (found := self.store.find(stage.name, fingerprint)):
                 self.progress.stage_reused(stage.name)
                 return found
+            if _takes_raw_bytes(stage):
+                self._fetch(stage, bytes_too=True)
             attempt = self.store.attempt(stage.name, fingerprint, new=new_attempt)
             return _StageRun(self, stage, fingerprint, artifacts, attempt, lock).run()
 
@@ -82,6 +86,28 @@ class Engine:
                 self.progress.note(f"{stage.name}: {_first_line(error)}; trying again ({retry + 1} of {RETRIES})")
                 time.sleep(RETRY_SECONDS * (retry + 1))
         raise AssertionError("unreachable")
+
+    def _fetch(self, stage: Stage, *, bytes_too: bool) -> None:
+        """Bring files of addresses here: those whose digests are not known, and with `bytes_too` all whose bytes are gone."""
+        given = [text for text in raw_patterns(self.recipe, stage) if is_remote(text)]
+        if not given:
+            return
+        from tasks.remote_inputs import RemoteInputs  # HTTP and fsspec only where an input needs them
+
+        self.progress.stage_started(stage.name)
+        inputs = RemoteInputs.of(raw_cache(self.store), self.recipe.resources)
+        try:
+            inputs.fetch(
+                given,
+                bytes_too=bytes_too,
+                report=lambda done: self.progress.stage_progress(
+                    stage.name, done.bytes / 2**20, done.of_bytes / 2**20, f"{done}, MiB"
+                ),
+                note=lambda text: self.progress.note(f"{stage.name}: {text}"),
+            )
+        except Exception as error:
+            self.progress.stage_failed(stage.name, _first_line(error))
+            raise
 
     @contextmanager
     def _lock(self, stage: Stage, fingerprint: str) -> Iterator[StageLock]:
@@ -99,8 +125,13 @@ class Engine:
 
 
 def local_part(store: Store) -> Path:
-    """A local folder that belongs to the store: its root, or the working directory of a remote one."""
-    return store.local_root or Path.cwd()
+    """A local folder that belongs to the store: its root, or that of the copies of a remote one."""
+    return store.local_root or store.cache
+
+
+def raw_cache(store: Store) -> Path:
+    """Where files of addresses come to; it may be removed."""
+    return raw_folder(local_part(store) / CACHE)
 
 
 def raw_files(store: Store, recipe: Recipe, stage: Stage, artifacts: Mapping[str, Artifact]) -> list[RawFile] | None:
@@ -112,11 +143,20 @@ def raw_files(store: Store, recipe: Recipe, stage: Stage, artifacts: Mapping[str
         return resolve(recipe, stage.raw, artifacts, cache)
     files: list[RawFile] = []
     for name, given in recipe.evaluation.benchmarks.items():
-        found = resolve_patterns(given, f"evaluation.benchmarks.{name}", artifacts, cache)
+        found = resolve_patterns(given, f"evaluation.benchmarks.{name}", artifacts, cache, recipe.resources)
         if found is None:
             return None
         files += [RawFile(f"{name}/{file.name}", file.path, file.size, file.sha256) for file in found]
     return files
+
+
+def raw_patterns(recipe: Recipe, stage: Stage) -> tuple[str, ...]:
+    """The paths, globs and addresses that a `raw` stage's files come from."""
+    if stage.raw is None:
+        return ()
+    if stage.raw != "evaluation":
+        return patterns(recipe, stage.raw)
+    return tuple(text for given in recipe.evaluation.benchmarks.values() for text in given)
 
 
 def known_fingerprint(store: Store, recipe: Recipe, stage: Stage, artifacts: Mapping[str, Artifact]) -> str:
@@ -139,6 +179,11 @@ def _takes_raw_content(stage: Stage) -> bool:
     return not stage.name.endswith("-read")
 
 
+def _takes_raw_bytes(stage: Stage) -> bool:
+    """Acquiring stages only list what others open."""
+    return stage.raw is not None and not stage.name.startswith("acquire-")
+
+
 class _StageRun:
     """One attempt at one stage, from an open lock to a manifest."""
 
@@ -147,10 +192,15 @@ class _StageRun:
     ) -> None:
         self.engine, self.stage, self.fingerprint, self.attempt, self.lock = engine, stage, fingerprint, attempt, lock
         self.inputs = {name: artifacts[name] for name in stage.inputs}
+        if _takes_raw_bytes(stage):
+            for name in referenced_stages(raw_patterns(engine.recipe, stage)):
+                if name in artifacts:
+                    artifacts[name].paths()  # those of a remote store come here
         self.raw = engine.raw_files(stage, artifacts) or []
         self.declared: dict[str, tuple[int, str, int | None] | None] = {}
         self.digests = _known_digests(self.inputs, self.raw)
         self.worker_cpu = 0.0
+        self.registered: set[int] = set()
         self.logger = _stage_logger(attempt.logs)
 
     def run(self) -> Artifact:
@@ -162,6 +212,9 @@ class _StageRun:
             with MemoryWatch() as memory:
                 self.stage.load_body()(context)
                 manifest = self._manifest(context)
+        except StoreUnreachable as error:
+            self._failed(error, str(error))
+            raise Transient(str(error)) from error
         except (StageFailed, Transient, StoreError) as error:
             self._failed(error, str(error))
             raise
@@ -226,15 +279,20 @@ class _StageRun:
         work = [(shard_files.make_shard, (function, directory, shards[i], self.fingerprint, calls[i], keep)) for i in missing]
         done = len(shards) - len(missing)
         self.engine.progress.stage_progress(self.stage.name, done, len(shards), label)
-        for position, commit in self.engine.executor.run(work) if work else ():
+        for position, commit in self.engine.executor.run(work, directory, self.stage.body) if work else ():
             commits[missing[position]] = commit
             self.worker_cpu += commit.cpu_seconds
             done += 1
-            for pid in self.engine.executor.pids():
-                self.lock.register_process(pid)
+            self._register_workers()
             self.engine.progress.stage_progress(self.stage.name, done, len(shards), label)
             crash_point("between-shards")
         return [self._result(context, shard, commit, keep, count) for shard, commit in zip(shards, commits, strict=True)]
+
+    def _register_workers(self) -> None:
+        """Put new workers on record, so that who takes the lock over can end them."""
+        for pid in set(self.engine.executor.pids()) - self.registered:
+            self.lock.register_process(pid)
+            self.registered.add(pid)
 
     def _result(self, context: StageContext, shard: Shard, commit: Any, keep: bool, count: bool) -> ShardResult:
         path = shard_files.shard_path(self.attempt.directory, shard.name, keep)
@@ -310,6 +368,7 @@ class _StageRun:
 def _known_digests(inputs: Mapping[str, Artifact], raw: list[RawFile]) -> dict[Path, str]:
     known = {file.path: file.sha256 for file in raw}
     for artifact in inputs.values():
+        artifact.paths()  # of a remote store: fetched at once, so that a body finds all of its inputs here
         known |= {artifact.path(entry.path): entry.sha256 for entry in artifact.manifest.files}
     return known
 

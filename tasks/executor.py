@@ -1,7 +1,7 @@
 """Executors: map a function over the shards of a stage, in other processes.
 
 `local` keeps one pool of spawned workers warm for a whole run: workers are started once, never forked after Arrow or
-torch threads exist, and die with their parent. `ray` sends the same calls to a cluster.
+torch threads exist, and die with their parent. `ray` sends the same calls to a cluster (`tasks/ray_executor.py`).
 """
 
 import multiprocessing
@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, Protocol
 
-from tasks.stage import StageFailed, Transient
+from tasks.stage import Transient
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 THREAD_LIMITS = (
@@ -27,9 +28,13 @@ THREAD_LIMITS = (
 
 
 class Executor(Protocol):
-    """Runs calls elsewhere; yields (index, result) as they finish. Raises what the call raised."""
+    """Runs calls elsewhere; yields (index, result) as they finish. Raises what the call raised.
 
-    def run(self, calls: list[Call]) -> Iterator[tuple[int, Any]]: ...
+    `folder` is where the calls write, `body` that of the stage they belong to: an executor that leaves this machine checks that
+    the one is seen there and that the other is the same code.
+    """
+
+    def run(self, calls: list[Call], folder: Path | None = None, body: str = "") -> Iterator[tuple[int, Any]]: ...
 
     def pids(self) -> list[int]: ...
 
@@ -43,7 +48,7 @@ class LocalExecutor:
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, calls: list[Call]) -> Iterator[tuple[int, Any]]:
+    def run(self, calls: list[Call], folder: Path | None = None, body: str = "") -> Iterator[tuple[int, Any]]:
         """Keep every worker busy, hold no more calls in flight than are needed."""
         pool = self._started()
         waiting = iter(enumerate(calls))
@@ -89,41 +94,13 @@ class LocalExecutor:
             yield running.pop(future), future.result()
 
 
-class RayExecutor:
-    """The same calls as Ray tasks; the store must be reachable from every node under the same path."""
-
-    def __init__(self, workers: int) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise StageFailed(
-                "resources.executor: ray is not installed here; run `.venv/bin/pip install ray==2.60.0` or use local"
-            ) from None
-        self._ray = ray
-        if not ray.is_initialized():
-            here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
-            ray.init(log_to_driver=False, **here)
-
-    def run(self, calls: list[Call]) -> Iterator[tuple[int, Any]]:
-        """Submit all, yield as they finish."""
-        remote = self._ray.remote(_call)
-        running = {remote.remote(function, arguments): index for index, (function, arguments) in enumerate(calls)}
-        while running:
-            (done,), _ = self._ray.wait(list(running), num_returns=1)
-            yield running.pop(done), self._ray.get(done)
-
-    def pids(self) -> list[int]:
-        """Ray's processes are its own."""
-        return []
-
-    def close(self) -> None:
-        """Leave the cluster."""
-        self._ray.shutdown()
-
-
 def make_executor(kind: str, workers: int) -> Executor:
     """The executor of the recipe's `resources`."""
-    return RayExecutor(workers) if kind == "ray" else LocalExecutor(workers)
+    if kind == "ray":
+        from tasks.ray_executor import RayExecutor
+
+        return RayExecutor(workers)
+    return LocalExecutor(workers)
 
 
 def _start_worker() -> None:
@@ -137,7 +114,3 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    return function(*arguments)

@@ -22,7 +22,7 @@ def stage_seed(recipe: Recipe, stage: Stage) -> int | None:
     """A 31-bit seed from the recipe's seed and the stage's name, or None for stages that use none."""
     if not stage.seeded:
         return None
-    return int.from_bytes(hashlib.sha256(f"{recipe.seed}/{stage.name}".encode()).digest()[:4], "big") >> 1
+    return int.from_bytes(hashlib.sha256(f"{recipe.seed}/{stage.draws_as or stage.name}".encode()).digest()[:4], "big") >> 1
 
 
 def stage_fingerprint(stage: Stage, recipe: Recipe, inputs: Mapping[str, str], raw: list[RawFile] | None) -> str:
@@ -46,7 +46,7 @@ def stage_fingerprint(stage: Stage, recipe: Recipe, inputs: Mapping[str, str], r
 
 def config_identity(stage: Stage, recipe: Recipe) -> dict[str, Any]:
     """The recipe's sub-trees that the stage reads, without defaults, files by content."""
-    return {dotted: _identity(section(recipe, dotted)) for dotted in stage.reads}
+    return {dotted: _at(recipe, dotted) for dotted in stage.reads}
 
 
 def config_record(stage: Stage, recipe: Recipe) -> dict[str, Any]:
@@ -59,6 +59,15 @@ def installed_inputs() -> list[list[str]]:
     from data.demo.build import code_inputs
 
     return [list(item) for item in code_inputs()]
+
+
+def _at(recipe: Recipe, dotted: str) -> Any:
+    """The identity of one place: of a section, or of a field, which may name a file."""
+    place, _, name = dotted.rpartition(".")
+    value, holder = section(recipe, dotted), section(recipe, place) if place else recipe
+    if isinstance(value, str) and isinstance(holder, BaseModel) and _names_a_file(type(holder).model_fields[name]):
+        return {"sha256": _content(dotted, value)}
+    return _identity(value)
 
 
 def _content(name: str, path: str) -> str:
@@ -75,7 +84,9 @@ def _names_a_file(info: FieldInfo) -> bool:
 
 
 def _full(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _identity(value: Any) -> Any:

@@ -15,6 +15,7 @@ from tasks.catalogue import stages
 from tasks.code_digest import module_digests, tool_versions
 from tasks.engine import known_fingerprint
 from tasks.identity import config_record, stage_seed
+from tasks.raw_inputs import NoRawFiles, NotFetched
 from tasks.recipe import Recipe
 from tasks.stage import Stage
 
@@ -30,6 +31,7 @@ class PlannedStage:
     reason: str
     fingerprint: str | None = None
     artifact: Artifact | None = None
+    lacks: str | None = None  # the mistake that a run makes of raw files that are not there
 
     def to_json(self) -> dict[str, Any]:
         """The record of `quipu plan --json`."""
@@ -76,7 +78,13 @@ def _plan_stage(
         needs = ", ".join(unknown[:3]) + (" …" if len(unknown) > 3 else "")
         changes = "; ".join(_changes(store, recipe, stage, artifacts, last_used)[:4])
         return PlannedStage(stage, "wait" if may_run else "blocked", f"needs {needs}" + (f"; {changes}" if changes else ""))
-    fingerprint = known_fingerprint(store, recipe, stage, artifacts)
+    try:
+        fingerprint = known_fingerprint(store, recipe, stage, artifacts)
+    except NoRawFiles as missing:
+        reason = f"no raw files at {missing.pattern} yet"
+        return PlannedStage(stage, "wait" if may_run else "blocked", reason, lacks=str(missing))
+    except NotFetched as missing:
+        return PlannedStage(stage, "run" if may_run else "blocked", str(missing))
     artifact = store.find(stage.name, fingerprint)
     if artifact and stage.name not in forced:
         return PlannedStage(stage, "reuse" if may_run else "skip", _reuse_reason(stage, artifact), fingerprint, artifact)

@@ -13,6 +13,7 @@ from data.books_dedup import BooksDedupConfig
 from data.c4 import C4Config
 from data.c4_dedup import C4DedupConfig
 from data.commoncrawl import CommonCrawlConfig
+from data.corpus_statistics import CorpusStatisticsConfig
 from data.decontaminate import DecontaminateConfig
 from data.demo.build import DemoConfig
 from data.github import GitHubConfig
@@ -26,11 +27,13 @@ from data.near_dedup import NearDedupConfig
 from data.perplexity import PerplexityConfig
 from data.preferences import PreferencesConfig
 from data.prompts import PromptsConfig
+from data.quality import QualityConfig
 from data.reference import ReferenceConfig
 from data.section import Section
 from data.split import SplitConfig
 from data.stackexchange import StackExchangeConfig
 from data.tokenizer import TokenizerConfig
+from data.transfer import DownloadConfig
 from data.wikipedia import WikipediaConfig
 from evaluation.carbon import CarbonConfig
 from evaluation.multiple_choice import MultipleChoiceConfig
@@ -48,12 +51,18 @@ SOURCES = ("commoncrawl", "c4", "github", "wikipedia", "books", "arxiv", "stacke
 
 
 class SourceInputs(Section):
-    """Where the raw files of a source are: paths or globs, or `STAGE:glob` for files that a stage makes."""
+    """Where the raw files of a source are: paths, globs or addresses, or `STAGE:glob` for files that a stage makes."""
 
     inputs: tuple[str, ...] = Field(min_length=1)
 
 
-class CommonCrawlSource(SourceInputs):
+class CorpusInputs(SourceInputs):
+    """Where the raw files of a corpus are (paths or globs, or `STAGE:glob`), and how many are read as one shard."""
+
+    shard_bytes: int = Field(default=64 << 20, ge=1)  # chosen: small files in a row are one shard, a larger file is one alone
+
+
+class CommonCrawlSource(CorpusInputs):
     """The CCNet chain (L1 §2.1; CCNet, Wenzek et al. 2020)."""
 
     read: CommonCrawlConfig = CommonCrawlConfig()
@@ -64,30 +73,30 @@ class CommonCrawlSource(SourceInputs):
     reference: ReferenceConfig | None = ReferenceConfig()
 
 
-class C4Source(SourceInputs):
+class C4Source(CorpusInputs):
     read: C4Config = C4Config()
     dedup: C4DedupConfig = C4DedupConfig()
 
 
-class GitHubSource(SourceInputs):
+class GitHubSource(CorpusInputs):
     read: GitHubConfig = GitHubConfig()
     dedup: GitHubDedupConfig = GitHubDedupConfig()
 
 
-class WikipediaSource(SourceInputs):
+class WikipediaSource(CorpusInputs):
     read: WikipediaConfig = WikipediaConfig()
 
 
-class BooksSource(SourceInputs):
+class BooksSource(CorpusInputs):
     read: BooksConfig = BooksConfig()
     dedup: BooksDedupConfig = BooksDedupConfig()
 
 
-class ArxivSource(SourceInputs):
+class ArxivSource(CorpusInputs):
     read: ArxivConfig = ArxivConfig()
 
 
-class StackExchangeSource(SourceInputs):
+class StackExchangeSource(CorpusInputs):
     read: StackExchangeConfig = StackExchangeConfig()
 
 
@@ -123,13 +132,16 @@ class Resources(Section):
     launcher: Literal["torchrun", "deepspeed", "slurm"] = "torchrun"
     ranks: int = Field(default=1, ge=1)
     nodes: int = Field(default=1, ge=1)
-    hostfile: str | None = None
+    hostfile: str | None = None  # `host slots=8` a line
+    remote_shell: str = "ssh -o BatchMode=yes -o ServerAliveInterval=15"  # called as `remote_shell HOST COMMAND`
+    port: int = Field(default=29400, ge=1, le=65535)  # where ranks of several hosts meet, on the first
     threads_per_rank: int = Field(default=1, ge=1)
     tuning_ranks: int | None = Field(default=None, ge=1)  # of SFT and reward models, which are small; null is `ranks`
     tuning_threads_per_rank: int | None = Field(default=None, ge=1)  # of these ranks; null is `threads_per_rank`
     grace_seconds: float = Field(default=60.0, gt=0)
     stall_minutes: float = Field(default=30.0, gt=0)
     min_free_gib: float = Field(default=1.0, ge=0)
+    download: DownloadConfig = DownloadConfig()
     carbon: CarbonConfig = CarbonConfig()
 
 
@@ -181,9 +193,11 @@ class Recipe(Section):
     seed: int = 0
     demo_corpora: DemoConfig | None = None
     sources: Sources
+    quality: QualityConfig = QualityConfig()
     near_dedup: NearDedupConfig = NearDedupConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     split: SplitConfig = SplitConfig()
+    corpus_statistics: CorpusStatisticsConfig = CorpusStatisticsConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     mixture: MixtureConfig
     model: ModelConfig

@@ -7,6 +7,7 @@ a restart does only what has no valid commit.
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -72,11 +73,15 @@ def shard_path(attempt: Path, name: str, keep: bool) -> Path:
 
 
 def make_shard(function: Callable[..., Any], attempt: Path, shard: Shard, fingerprint: str, call: str, keep: bool) -> Commit:
-    """Run in a worker: make the shard under a partial name, hash it, move it into place, commit."""
+    """Run in a worker: make the shard in a folder of its own, hash it, move it into place, commit.
+
+    A cluster may run a call twice at once, when it takes a worker for lost that only cannot be reached: neither disturbs
+    the other, and who comes second leaves what is there.
+    """
     cpu = time.process_time()
-    partial = attempt / PARTIAL / shard.name.rstrip("/")
-    _remove(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    aside = attempt / PARTIAL / secrets.token_hex(6)
+    partial = aside / shard.name.rstrip("/")
+    partial.parent.mkdir(parents=True)
     if shard.name.endswith("/"):
         partial.mkdir()
     result = function(output=partial, **shard.kwargs)
@@ -84,10 +89,14 @@ def make_shard(function: Callable[..., Any], attempt: Path, shard: Shard, finger
     files = [[name, path.stat().st_size, sha256_file(path), _rows(path)] for name, path in _files(partial)]
     for _, path in _files(partial):
         _sync(path)
+    if (there := read_commit(attempt, shard, fingerprint, call, keep)) is not None:
+        _remove(aside)
+        return there
     target = shard_path(attempt, shard.name, keep)
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove(target)
     os.replace(partial, target)
+    _remove(aside)
     funnel = result.to_json() if isinstance(result, Funnel) else None
     value = None if isinstance(result, Funnel) else result
     commit = Commit(fingerprint, call, files, funnel, value, time.process_time() - cpu)
@@ -98,6 +107,8 @@ def make_shard(function: Callable[..., Any], attempt: Path, shard: Shard, finger
 def sweep(attempt: Path, *, finished: bool) -> None:
     """Remove half-made shards, and with `finished` the intermediate ones too."""
     _remove(attempt / PARTIAL)
+    for draft in (attempt / COMMITS).glob("*.draft"):
+        _remove(draft)
     if finished:
         _remove(attempt / INTERMEDIATE)
 
@@ -144,7 +155,7 @@ def _commit_path(attempt: Path, name: str) -> Path:
 
 def _write_commit(path: Path, commit: Commit) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{secrets.token_hex(6)}.draft")
     draft.write_text(json.dumps(asdict(commit)))
     _sync(draft)
     draft.replace(path)

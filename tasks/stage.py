@@ -24,7 +24,7 @@ class Stage:
     `body` is `module:function`, called as `function(context)`. `reads` are the dotted sub-trees of the recipe that
     the body may see; `inputs` the stages whose artifacts it takes. `raw` names the source whose raw files it reads.
     `tuning` stages train on `resources.tuning_ranks`. `adopted` is the fingerprint of the artifact from outside that
-    stands in its place.
+    stands in its place. `draws_as`: the name that its seed is made of, where that is not its own.
     `kind`: the code of data stages is part of their fingerprint, that of the others is only recorded.
     """
 
@@ -40,6 +40,7 @@ class Stage:
     tuning: bool = False
     adopted: str | None = None
     environment: bool = False
+    draws_as: str | None = None
 
     def load_body(self) -> Callable[["StageContext"], None]:
         """Import the module of the body and return the function."""
@@ -70,12 +71,16 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class RawFile:
-    """One raw input: its name (relative, stable), where it lies now, and its content."""
+    """One raw input: its name (relative, stable), where it lies now, and its content.
+
+    `address`: where it was fetched from, fit to be shown; the bytes of such a file may be gone again.
+    """
 
     name: str
     path: Path
     size: int
     sha256: str
+    address: str = ""
 
 
 class StageFailed(Exception):

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from store.artifact import Artifact
 from store.canonical import fingerprint
 from store.manifest import Manifest, Parent
 from store.store import Store
+from tests.s3_server import new_bucket, serving
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Artifact]
@@ -22,6 +23,21 @@ Spawn = Callable[..., subprocess.Popen[str]]
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[dict[str, str]]:
+    with serving() as environment:
+        yield environment
+
+
+@pytest.fixture
+def bucket(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of a new bucket; the environment says where its server is and who we are."""
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    with new_bucket() as url:
+        yield url
 
 
 @pytest.fixture

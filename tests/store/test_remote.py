@@ -1,9 +1,8 @@
-"""A store in memory:// keeps the same contract: data first, manifest last, digests checked on the way back."""
+"""A remote store, in memory:// or on S3, keeps the same contract: data first, manifest last, digests checked on the way back."""
 
 import secrets
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from store.adopt import adopt
@@ -17,9 +16,10 @@ from store.verify import verify
 from tests.store.conftest import make_artifact
 
 
-@pytest.fixture
-def remote(tmp_path: Path) -> Store:
-    return Store(f"memory://{secrets.token_hex(4)}/runs", cache=tmp_path / "one")
+@pytest.fixture(params=["memory", "s3"])
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    base = request.getfixturevalue("bucket") if request.param == "s3" else f"memory://{secrets.token_hex(4)}"
+    return Store(f"{base}/runs", cache=tmp_path / "one")
 
 
 def elsewhere(store: Store, tmp_path: Path) -> Store:
@@ -39,9 +39,7 @@ def test_round_trip_through_another_machine(remote: Store, tmp_path: Path) -> No
 
 def test_damage_in_the_remote_is_found(remote: Store, tmp_path: Path) -> None:
     made = make_artifact(remote, "read", {"a.txt": b"one"})
-    memory = fsspec.filesystem("memory")
-    name = f"{remote.files._root}/read/{made.fingerprint}/0001/a.txt"
-    memory.pipe_file(name, b"two")
+    remote.files.write(f"read/{made.fingerprint}/0001/a.txt", b"two")
     other = elsewhere(remote, tmp_path)
     found = other.find("read", made.fingerprint)
     with pytest.raises(StoreError, match="not those that were stored"):
@@ -49,7 +47,7 @@ def test_damage_in_the_remote_is_found(remote: Store, tmp_path: Path) -> None:
     assert not list((tmp_path / "another").rglob("a.txt")) and not list((tmp_path / "another").rglob(".tmp-*"))
     assert not verify(other, found).ok and other.find("read", made.fingerprint) is None
     assert make_artifact(remote, "read", {"a.txt": b"one"}).summary.attempt == "0002"
-    memory.rm_file(f"{remote.files._root}/read/{made.fingerprint}/0002/a.txt")
+    remote.files.remove(f"read/{made.fingerprint}/0002/a.txt")
     assert remote.find("read", made.fingerprint) is None and "is missing" in remote.inspect("read", made.fingerprint).reason
 
 
