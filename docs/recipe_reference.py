@@ -25,20 +25,22 @@ BLOCK = "<!-- {0} -->\n{1}\n<!-- /{0} -->"
 PLAIN = {
     "name": "the file's name by default; names runs and reports, never changes an artifact",
     "seed": "each stage derives its own from this one and its name",
-    "evaluation.benchmarks": "benchmark → its files: JSON lines, JSON or CSV, by paths, globs or `STAGE:glob`",
+    "evaluation.benchmarks": "benchmark → its files: JSON lines, JSON or CSV, by paths, globs, addresses or `STAGE:glob`",
     "resources.workers": "processes for shards; the number of CPUs",
     "resources.executor": "`ray` sends shards to a Ray cluster",
     "resources.launcher": "what starts the ranks of training",
     "resources.ranks": "training processes on each node",
-    "resources.nodes": "machines of training",
-    "resources.hostfile": "of the `deepspeed` launcher",
+    "resources.nodes": "machines of training, of the `slurm` launcher",
+    "resources.hostfile": "machines of training, `host slots=8` a line, for the launchers `torchrun` and `deepspeed`",
+    "resources.remote_shell": "how `torchrun` on another host is started: `remote_shell HOST COMMAND`",
+    "resources.port": "where ranks of several hosts meet, on the first",
     "resources.threads_per_rank": "sums depend on it: the same bits need the same number",
     "resources.grace_seconds": "between SIGTERM and SIGKILL, for ranks to save",
     "resources.stall_minutes": "without a training step, after which ranks are ended and tried again",
     "resources.min_free_gib": "a stage does not start with less free disk",
 }
 PUBLISHED = re.compile(r"\bL[12]\b|CCNet|Raffel|released|GPT-3|fastText's default|C4 is|C4Config|papers' rule")
-SOURCE_INPUTS = "raw files: paths, globs, or `STAGE:glob` for files that a stage makes"
+SOURCE_INPUTS = "raw files: paths, globs, addresses (docs/data.md), or `STAGE:glob` for files that a stage makes"
 
 
 @dataclass(frozen=True)

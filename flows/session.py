@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.addresses import redacted
 from store import runs
 from store.artifact import Artifact
 from store.store import Store
@@ -70,6 +71,8 @@ class Session:
     def require_runnable(self) -> None:
         """RecipeError when a chosen stage needs one that is neither made nor chosen."""
         chosen = chosen_stages(self.recipe, self.request)
+        if lacking := [planned.lacks for planned in self.plan if planned.lacks and planned.action == "wait"]:
+            raise RecipeError("\n".join(lacking))
         for planned in self.plan:
             if planned.action == "blocked" and planned.stage.name in chosen:
                 raise RecipeError(f"{planned.stage.name}: {planned.reason}; {self._how_to_get_it()}")
@@ -184,8 +187,9 @@ class RunRecord:
         self.store, self._began, self.over = session.store, time.monotonic(), False
         path = Path(session.request.recipe)
         entries = {planned.stage.name: _entry(planned) for planned in session.plan}
-        text = path.read_text(encoding="utf-8")
-        self.run = runs.new_run(self.store, session.recipe.name, text, list(session.request.overrides), entries)
+        text = redacted(path.read_text(encoding="utf-8"))
+        overrides = [redacted(said) for said in session.request.overrides]
+        self.run = runs.new_run(self.store, session.recipe.name, text, overrides, entries)
 
     def stage_started(self, name: str) -> None:
         """The stage's body is about to run here."""

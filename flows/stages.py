@@ -22,9 +22,11 @@ from tasks.planning import PlannedStage
 from tasks.prefect_artifacts import publish_plan, publish_summary, show
 from tasks.prefect_bridge import Call, PrefectProgress, StageRecord, call_stage
 from tasks.progress import make_progress
+from tasks.raw_inputs import NotFetched
 from tasks.stage import StageFailed
 
 Records = dict[str, StageRecord]
+NOT_FETCHED = "0" * 16  # stands for the fingerprint of a stage whose raw files come while it runs
 
 _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
@@ -120,7 +122,10 @@ def _run_stage(session: Session, planned: PlannedStage, known: Records) -> Stage
     for name in set(stage.inputs) - session.artifacts.keys():
         session.artifacts[name] = _artifact(session, name, known)
     assert session.engine is not None
-    fingerprint = planned.fingerprint or session.engine.fingerprint(stage, session.artifacts)
+    try:
+        fingerprint = planned.fingerprint or session.engine.fingerprint(stage, session.artifacts)
+    except NotFetched:
+        fingerprint = NOT_FETCHED
     there = session.store.find(stage.name, fingerprint)
     call = Call(
         stage=stage,

@@ -138,7 +138,8 @@ def test_every_override_in_a_command_names_a_field(name: str) -> None:
     for call in quipu_calls(name):
         changed = [following.split("=")[0] for word, following in pairwise(call) if word == "--set"]
         for place in changed:
-            base = f"sources.{call[1]}.read.{place}" if call[0] == "clean" else place
+            bases = {"clean": f"sources.{call[1]}.read.{place}", "fetch": f"resources.download.{place}"}
+            base = bases.get(call[0], place)
             assert _field(base), f"{name}: --set {place}"
 
 

