@@ -9,6 +9,9 @@ from store.manifest import Manifest
 PLAIN_SECONDS = 15.0  # between two lines about the same stage where there is no terminal
 
 
+NAME_WIDTH = 29  # of the longest stage
+
+
 class Progress:
     """Plain lines; also the base of the terminal's bars. All methods may be called from any thread of one process."""
 
@@ -34,7 +37,7 @@ class Progress:
     def stage_finished(self, name: str, manifest: Manifest) -> None:
         """The manifest is written."""
         self.position += 1
-        self._print(f"{self._count()} {name:<24} {summary(manifest)}")
+        self._print(f"{self._count()} {name:<{NAME_WIDTH}} {summary(manifest)}")
 
     def stage_reused(self, name: str) -> None:
         """The artifact was there already."""
@@ -42,7 +45,7 @@ class Progress:
 
     def stage_failed(self, name: str, message: str) -> None:
         """The body raised."""
-        self._print(f"{self._count(1)} {name:<24} failed: {message}")
+        self._print(f"{self._count(1)} {name:<{NAME_WIDTH}} failed: {message}")
 
     def note(self, text: str) -> None:
         """One line of the stage's own."""
