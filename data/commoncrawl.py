@@ -1,9 +1,12 @@
 """CommonCrawl: pages of WET files, or of WARC files with main-text extraction (L1 §2.1).
 
 A page is the text of a `conversion` record (WET), or of an HTML `response` with status 200 (WARC). The first line of a
-WET record is the page's title and no part of its text (CCNet). What follows in the chain works on lines.
+WET record is the page's title and no part of its text (CCNet). A saved page (`.html`, `.html.gz`) is read too, without an
+address. What follows in the chain works on lines.
 """
 
+import gzip
+import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ from data.urls import in_domains
 from data.warc import Record, records
 
 SOURCE = "commoncrawl"
+SAVED_PAGES = (".html", ".htm", ".html.gz", ".htm.gz")
 
 
 class CommonCrawlConfig(Section):
@@ -57,6 +61,9 @@ def documents(path: Path, config: CommonCrawlConfig, funnel: Funnel) -> Iterator
 
 def pages(path: Path, source: str, extraction: str, max_bytes: int, funnel: Funnel) -> Iterator[Page]:
     """Pages of a file, in its order; records that are no page are dropped in the funnel under `source`'s ids."""
+    if path.name.lower().endswith(SAVED_PAGES):
+        yield from _saved_page(path, source, extraction, max_bytes, funnel)
+        return
     for record in records(path, ("conversion", "response"), funnel, max_bytes):
         if record.kind == "conversion":
             title, _, text = valid_text(record.block.decode("utf-8", "replace")).partition("\n")
@@ -77,12 +84,7 @@ def pages(path: Path, source: str, extraction: str, max_bytes: int, funnel: Funn
         if rule is not None or response is None:
             funnel.drop(rule or "", document_id(source, record.id))
             continue
-        html = decode(response.body, response.charset)
-        if reason := too_costly(html):
-            funnel.drop(reason, document_id(source, record.id))
-            continue
-        title, text = main_text(html, extraction == "main")
-        yield Page(record, valid_text(title), valid_text(text))
+        yield from _page(record, decode(response.body, response.charset), source, extraction, funnel)
 
 
 def blocked_domains(config: CommonCrawlConfig) -> Collection[str]:
@@ -95,3 +97,24 @@ def blocked_domains(config: CommonCrawlConfig) -> Collection[str]:
             raise CorpusError(config.blocked_domains_file, f"list of blocked domains cannot be read ({error})") from error
         names += [line.partition("#")[0] for line in lines]
     return frozenset(name.strip().lower().removeprefix("www.") for name in names if name.strip())
+
+
+def _page(record: Record, html: str, source: str, extraction: str, funnel: Funnel) -> Iterator[Page]:
+    if reason := too_costly(html):
+        funnel.drop(reason, document_id(source, record.id))
+        return
+    title, text = main_text(html, extraction == "main")
+    yield Page(record, valid_text(title), valid_text(text))
+
+
+def _saved_page(path: Path, source: str, extraction: str, max_bytes: int, funnel: Funnel) -> Iterator[Page]:
+    """The page of a file of its own, known by the file's name."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            body = file.read(max_bytes + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorpusError(path, f"damaged gzip ({error})") from error
+    if len(body) > max_bytes:
+        funnel.drop(f"body of more than {max_bytes} bytes", document_id(source, path.name))
+        return
+    yield from _page(Record("response", path.name, "", "", "", b""), decode(body, ""), source, extraction, funnel)

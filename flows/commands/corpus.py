@@ -74,6 +74,10 @@ def _units(source: str, inputs: list[str], out: Path) -> list[Any]:
         from data.arxiv import papers
 
         return list(papers(list(files.items())))
+    if source == "stackexchange":
+        from data.stackexchange import largest_sites
+
+        return largest_sites(list(files.values()), len(files)) or list(files.values())
     return [files[name] for name in sorted(files)]
 
 

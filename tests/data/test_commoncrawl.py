@@ -1,5 +1,6 @@
 """Pages of crawls written by warcio: what is a page, what is its text, what is dropped and why."""
 
+import gzip
 import io
 import json
 
@@ -100,3 +101,19 @@ def test_a_missing_list_of_domains_is_the_users_error(tmp_path):
     _wet(tmp_path / "x.wet.gz", ["a"])
     with pytest.raises(CorpusError, match="blocked domains"):
         list(documents(tmp_path / "x.wet.gz", CommonCrawlConfig(blocked_domains_file="none.txt"), Funnel()))
+
+
+def test_a_saved_page_is_a_page_known_by_its_name(tmp_path):
+    html = (
+        "<html><head><title>Knots</title></head><body><p>" + "A knot is tied once and never again. " * 20 + "</p></body></html>"
+    )
+    (tmp_path / "knots.html").write_text(html)
+    (tmp_path / "cords.html.gz").write_bytes(gzip.compress(html.encode("utf-16")))
+    (tmp_path / "cut.html.gz").write_bytes(gzip.compress(html.encode())[:-20])
+    (tmp_path / "big.htm").write_text(html * 40)
+    funnel, config = Funnel(), CommonCrawlConfig(max_record_bytes=10_000)
+    one, other = (next(documents(tmp_path / name, config, funnel)) for name in ("knots.html", "cords.html.gz"))
+    assert one["text"] == other["text"] and one["text"].startswith("A knot is tied") and one["id"] != other["id"]
+    assert list(documents(tmp_path / "big.htm", config, funnel)) == [] and funnel.dropped == {"body of more than 10000 bytes": 1}
+    with pytest.raises(CorpusError, match="damaged gzip"):
+        list(documents(tmp_path / "cut.html.gz", config, funnel))
