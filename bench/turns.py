@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 THREADS = 2
-Work = Callable[[str], dict[str, Any]]  # shape's name to at least {"rate": per second}
+PEER_DIRECTORY = "QUIPU_PEER_DIR"
+Work = Callable[[str], dict[str, Any]]  # shape's name to at least {"rate": per second}, or {"missing": what a peer lacks}
 
 
 def main(module: str, description: str, shapes: Mapping[str, Any], ours: str, workers: Mapping[str, Work], unit: str) -> None:
@@ -23,10 +24,13 @@ def main(module: str, description: str, shapes: Mapping[str, Any], ours: str, wo
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"of {', '.join(shapes)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of runs")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    parser.add_argument("--peer-dir", help="folder of peers that are installed apart")
     parser.add_argument("--worker", choices=workers, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if unknown := set(options.shapes) - set(shapes):
         parser.error(f"no shape {', '.join(sorted(unknown))}; there are {', '.join(shapes)}")
+    if options.peer_dir:
+        os.environ[PEER_DIRECTORY] = os.path.abspath(options.peer_dir)
     if options.worker:
         print(json.dumps(workers[options.worker](options.shapes[0])))
         return
@@ -38,7 +42,12 @@ def main(module: str, description: str, shapes: Mapping[str, Any], ours: str, wo
 
 def _pair(module: str, shape: str, ours: str, peer: str, rounds: int) -> dict[str, Any]:
     """One row: medians of both and of the ratios of pairs."""
-    pairs = [(_run(module, ours, shape), _run(module, peer, shape)) for _ in range(rounds)]
+    pairs = []
+    for _ in range(rounds):
+        found = run_worker(module, peer, shape)
+        if "missing" in found:
+            return {"what": shape, "peer": peer, "missing": found["missing"]}
+        pairs.append((run_worker(module, ours, shape), found))
     mine, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
     return {
         "what": shape,
@@ -51,7 +60,8 @@ def _pair(module: str, shape: str, ours: str, peer: str, rounds: int) -> dict[st
     }
 
 
-def _run(module: str, worker: str, shape: str) -> dict[str, Any]:
+def run_worker(module: str, worker: str, shape: str) -> dict[str, Any]:
+    """What a worker found, in a process of its own."""
     threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     done = subprocess.run(
         [sys.executable, "-m", module, shape, "--worker", worker],
@@ -67,6 +77,9 @@ def _run(module: str, worker: str, shape: str) -> dict[str, Any]:
 def _show(row: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(row), flush=True)
+        return
+    if "missing" in row:
+        print(f"{row['what']:<14} {row['peer']}: not here: {row['missing']}", flush=True)
         return
     extra = ", ".join(f"{name} {value}" for name, value in row.items() if name not in _SHOWN)
     said = f"{row['what']:<14} {row['ours']:>10,.1f} {row['unit']}   {row['peer']} {row['peer_rate']:,.1f}   {row['ratio']:.2f} x"

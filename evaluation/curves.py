@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 ALL = "all"
 Point = tuple[float, float]
-_BESIDE = ("data", "heldout")  # kinds of rows that may share a step with a row of training
+_BESIDE = ("data", "heldout", "sources")  # kinds of rows that may share a step with a row of training
 
 
 def read_curve(path: Path) -> list[Mapping[str, Any]]:

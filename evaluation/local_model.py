@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.language_model import Likelihood, cut_at, windows
+from evaluation.language_model import Likelihood, windows
 
 if TYPE_CHECKING:
     from data.tokenizer import Tokenizer
@@ -62,10 +62,12 @@ class LocalModel:
             ids,
             Sampling(max_new_tokens, temperature, top_p),
             stop_ids=(self.tokenizer.eos_id,),
+            stop=stop,
+            tokenizer=self.tokenizer,
             seeds=range(seed, seed + len(ids)),
             batch_size=self.batch_size,
         )
-        return [cut_at(self._added(prompt, one.tokens), stop) for prompt, one in zip(ids, found, strict=True)]
+        return [self._added(prompt, one.tokens) if one.text is None else one.text for prompt, one in zip(ids, found, strict=True)]
 
     def _added(self, prompt: list[int], tokens: list[int]) -> str:
         """What the tokens add to the text of the prompt: alone, the first piece would lose its space."""

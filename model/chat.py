@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from data.documents import CorpusError, valid_text
 from data.tokenizer import Tokenizer
 from model.chat_format import Message, encode_prompt, shared_length
 from model.checkpoint_format import CONFIG, TOKENIZER, load_model, read_json
-from model.generate import Sampling, _choose
-from model.kv_cache import KVCache
+from model.decoder import Decoder, Piece, open_decoder
+from model.drawing import Draws, Sampling
 from model.reward_model import FORMAT as REWARD_FORMAT
 from model.sampling import answer_text
+from model.stop_strings import first, held_back
 from model.transformer import Transformer
 
 UNFINISHED = "\ufffd"  # what the first bytes of a character decode to
@@ -32,12 +32,20 @@ class TooLong(ValueError):
 class Reply(Iterator[str]):
     """An answer while it is written: its pieces, and what is known of it so far. Joined, the pieces are `text`."""
 
-    def __init__(self, drawn: Iterator[int], say: Callable[[Sequence[int]], str], end: int, left_out: int = 0) -> None:
+    def __init__(
+        self,
+        drawn: Iterator[int],
+        say: Callable[[Sequence[int]], str],
+        end: int,
+        left_out: int = 0,
+        stop: Sequence[str] = (),
+    ) -> None:
         self.text = ""
         self.tokens: list[int] = []
-        self.finished = False  # whether the model ended it, with `</s>`
+        self.finished = False  # whether the model ended it, with `</s>` or a stop string
         self.left_out = left_out  # oldest turns that the model did not see, for want of room
         self._end = end
+        self._stop = [string for string in stop if string]
         self._pieces = self._write(drawn, say)
 
     def __next__(self) -> str:
@@ -47,7 +55,13 @@ class Reply(Iterator[str]):
         for id in drawn:
             self.tokens.append(id)
             self.finished = id == self._end
-            yield from self._added(say(self.tokens).rstrip(UNFINISHED).rstrip())
+            text = say(self.tokens)
+            if (at := first(text, self._stop)) is not None:
+                self.finished = True
+                yield from self._added(text[:at])
+                return
+            text = text.rstrip(UNFINISHED)
+            yield from self._added(text[: len(text) - held_back(text, self._stop)].rstrip())
         yield from self._added(say(self.tokens))
 
     def _added(self, text: str) -> Iterator[str]:
@@ -63,31 +77,32 @@ class Conversation:
     def __init__(self, model: Transformer, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.context = model.config.context_length
-        self._cache: KVCache | None = None
-        self._known: list[int] = []  # ids whose keys and values are in the cache
+        self._decoder: Decoder | None = None
+        self._known: list[int] = []  # ids whose keys and values the decoder holds
 
     @classmethod
     def open(cls, folder: Path | str, device: torch.device | str = "cpu") -> "Conversation":
         """The model of a folder, ours or Hugging Face's, and the tokenizer in it; raises CorpusError."""
         return cls(*open_model(Path(folder), device))
 
-    def reply(self, messages: Sequence[Message], sampling: Sampling, seed: int = 0) -> Reply:
-        """An answer to a dialogue that ends with the user. Where it is too long, its oldest turns are left out.
+    def reply(self, messages: Sequence[Message], sampling: Sampling, seed: int = 0, stop: Sequence[str] = ()) -> Reply:
+        """An answer to a dialogue that ends with the user, up to a string of `stop`. The oldest turns make room for it.
 
         Raises ReservedTag, BadDialogue, TooLong before anything is drawn.
         """
         prompt, left_out = self._fitting(messages, sampling.max_new_tokens)
         drawn = self._draw(prompt, sampling, seed)
-        return Reply(drawn, lambda ids: answer_text(self.tokenizer, ids), self.tokenizer.eos_id, left_out)
+        return Reply(drawn, lambda ids: answer_text(self.tokenizer, ids), self.tokenizer.eos_id, left_out, stop)
 
-    def continue_text(self, text: str, sampling: Sampling, seed: int = 0) -> Reply:
-        """How a text goes on, without the chat format; raises TooLong."""
+    def continue_text(self, text: str, sampling: Sampling, seed: int = 0, stop: Sequence[str] = ()) -> Reply:
+        """How a text goes on, without the chat format, up to a string of `stop`; raises TooLong."""
         prompt = self.tokenizer.encode(text, bos=True)
         if len(prompt) >= self.context:
             raise TooLong(f"the text takes {len(prompt)} tokens, and the context holds {self.context}: shorten it")
         before = len(valid_text(self.tokenizer.decode(prompt)))
         drawn = self._draw(prompt, sampling, seed)  # decoded alone, the first piece would lose its space
-        return Reply(drawn, lambda ids: valid_text(self.tokenizer.decode([*prompt, *ids]))[before:], self.tokenizer.eos_id)
+        say = lambda ids: valid_text(self.tokenizer.decode([*prompt, *ids]))[before:]  # noqa: E731
+        return Reply(drawn, say, self.tokenizer.eos_id, stop=stop)
 
     def _fitting(self, messages: Sequence[Message], most: int) -> tuple[list[int], int]:
         """Ids of the dialogue with as many of its last turns as leave room for an answer; how many turns are left out."""
@@ -107,28 +122,22 @@ class Conversation:
     @torch.no_grad()
     def _draw(self, prompt: list[int], sampling: Sampling, seed: int) -> Generator[int, None, None]:
         """Token after token, as `model.generate` draws them with this seed."""
-        generator = torch.Generator().manual_seed(seed)
-        ids, last = list(prompt), None
+        draws, ids = Draws(seed), list(prompt)
         for _ in range(min(sampling.max_new_tokens, self.context - len(prompt))):
-            last = self._read(ids)
-            chosen, _ = _choose(self.model.output(last), sampling, [generator])
-            ids.append(int(chosen[0]))
+            ids.append(self._next(ids, sampling, draws.next() if sampling.temperature > 0 else 0.0))
             yield ids[-1]
             if ids[-1] == self.tokenizer.eos_id:
                 return
 
-    def _read(self, ids: list[int]) -> Tensor:
-        """The last hidden state (1, dim) after `ids`, of which only what is not in the cache is computed."""
-        weight = next(self.model.parameters())
-        if self._cache is None:
-            self._cache = KVCache(self.model.config, 1, self.context, weight.device, weight.dtype)
+    def _next(self, ids: list[int], sampling: Sampling, draw: float) -> int:
+        """The id drawn after `ids`, of which only those are read that the decoder does not hold."""
+        if self._decoder is None:
+            self._decoder = open_decoder(self.model, 1, self.context)
         start = min(shared_length(self._known, ids), len(ids) - 1)
         del self._known[start:]  # before anything is overwritten: reading may be interrupted
-        positions = torch.arange(start, len(ids), device=weight.device)[None]
-        tokens = torch.tensor([ids[start:]], device=weight.device)
-        hidden = self.model.hidden(tokens, positions=positions, cache=self._cache)
+        (chosen,), _ = self._decoder.step([Piece(0, ids[start:], start, draw)], sampling)
         self._known += ids[start:]
-        return hidden[:, -1]
+        return chosen
 
 
 def open_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Transformer, Tokenizer]:

@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model.config import ModelConfig, parameter_count
+from model.cpu import set_up_cpu
 from model.layout import Layout
 from model.optimizer import adamw, parameter_groups
 from model.tensor_parallel import build_sliced, whole
@@ -75,7 +76,10 @@ def prepare_process(seed: int, threads: int, deterministic: bool) -> torch.devic
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # every new tensor is written before it is read
     device = start_group()
+    if device.type == "cpu":
+        set_up_cpu()
     torch.manual_seed(seed + dist.get_rank())
     random.seed(seed + dist.get_rank())
     np.random.seed((seed + dist.get_rank()) % 2**32)

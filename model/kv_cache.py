@@ -4,6 +4,8 @@ Rows of a batch may have different lengths: each row is written at its own posit
 keys at positions 0..p of its row. What stands beyond a row's length is padding that no query of that row can see.
 """
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -17,15 +19,22 @@ class KVCache:
         shape = (rows, config.n_kv_heads, length, config.head_dim)
         self.keys = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layers)]
         self.values = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layers)]
+        self._rows: Tensor | None = None  # all
+
+    def of(self, rows: Tensor) -> "KVCache":
+        """The same cache for a batch whose rows are these of it, in this order."""
+        chosen = copy.copy(self)
+        chosen._rows = rows
+        return chosen
 
     def update(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor, visible: int) -> tuple[Tensor, Tensor]:
         """Store keys, values (rows, kv_heads, time, head_dim) at `positions` (rows, time); returns the first `visible`."""
+        if self._rows is not None:
+            rows = self._rows[:, None]
+            for stored, new in ((self.keys[layer], keys), (self.values[layer], values)):
+                stored[rows, :, positions] = new.transpose(1, 2)
+            return self.keys[layer][self._rows, :, :visible], self.values[layer][self._rows, :, :visible]
         index = positions[:, None, :, None].expand_as(keys)
         self.keys[layer].scatter_(2, index, keys)
         self.values[layer].scatter_(2, index, values)
         return self.keys[layer][:, :, :visible], self.values[layer][:, :, :visible]
-
-    def keep(self, rows: Tensor) -> None:
-        """Keep only these rows, in this order: sequences that have ended leave the batch."""
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]

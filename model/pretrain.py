@@ -6,6 +6,7 @@ Left behind: `model/` (the base model), `checkpoints/step-…/` (weights publish
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,17 @@ from model import engine as engines
 from model.activation_checkpointing import checkpoint_activations
 from model.checkpoint import Checkpoints
 from model.checkpoint_format import save_weights
+from model.collectives import part_of_time
 from model.divergence import DivergenceWatch, past_the_break
 from model.flops import flops_per_token, peak_flops
 from model.layout import Layout, refusal
 from model.loop import Batch, LoopSettings, train_loop
 from model.pretrain_config import RESULT_FREE, PretrainJob, TrainingRefused, batch_rows, micro_rows, step_count
 from model.reshard import CheckpointMismatch
-from model.rows import Rows, read_step, steps, validation_sources
+from model.rows import Rows, Segments, Step, read_step, steps, validation_sources
 from model.run_log import Diverged, RunLog
 from model.schedule import learning_rate
+from model.source_losses import SourceLosses
 from model.stop import StopRequest
 from model.transformer import Transformer
 
@@ -68,7 +71,7 @@ def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
     checkpoints = Checkpoints(job.checkpoints, keep_last=config.keep_last, keep_every=config.keep_every)
     state = checkpoints.resume(engine) or {**START, "identity": identity}
     check_same_run(state, identity, rows, batch)
-    objective = NextToken(rows, batch, micro, device, job, layout)
+    objective = NextToken(rows, batch, micro, device, job, layout, log)
     publish = partial(_publish, engine, job, layout)
     finished = None
     log.start(int(state["step"]))
@@ -86,29 +89,59 @@ def train(job: PretrainJob, log: RunLog, stop: StopRequest) -> bool:
     return finished
 
 
-class NextToken:
-    """The objective: every token from those before it, across the documents packed into a row (L1 §2)."""
+@dataclass(frozen=True)
+class Packed:
+    """Rows (rows, L + 1) of a micro-batch and, where they are wanted, their segments."""
 
-    def __init__(self, rows: Rows, batch: int, micro: int, device: torch.device, job: PretrainJob, layout: Layout) -> None:
-        self.rows, self.batch, self.micro, self.device = rows, batch, micro, device
-        self.rank, self.world = layout.data_rank, layout.data_world
+    rows: np.ndarray
+    segments: Segments | None
+
+
+class NextToken:
+    """The objective: every token from those before it, across the documents packed into a row (L1 §2) or within them."""
+
+    def __init__(
+        self, rows: Rows, batch: int, micro: int, device: torch.device, job: PretrainJob, layout: Layout, log: RunLog
+    ) -> None:
+        self.rows, self.batch, self.micro, self.device, self.log = rows, batch, micro, device, log
+        self.rank, self.world, self.layout = layout.data_rank, layout.data_world, layout
         self.labels_per_row = (rows.length - 1) // layout.team_size  # of which this rank computes the loss
         sources = validation_sources(job.validation)
         self.held_out = {source: Rows([path], rows.length) for source, path in sources.items()}
-        self.validate_rows = job.pretrain.validate_rows
+        self.validate_rows, self.report_every = job.pretrain.validate_rows, job.pretrain.source_loss_every
+        self.masked = job.pretrain.mask_documents
+        if self.masked and not all(one.has_segments for one in (rows, *self.held_out.values())):
+            raise TrainingRefused("pretrain.mask_documents: the rows have no column `segments` that says where documents begin")
         self.skipped = 0  # batches that a broken run left out so far
+        self.by_source: SourceLosses | None = None  # of the step that is being computed, if it is to be reported
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """Steps start..stop-1 of this rank."""
-        per_row = self.rows.length - 1
-        for step in steps(self.rows, start + self.skipped, stop + self.skipped, self.batch, self.rank, self.world):
-            pieces = [step.rows[at : at + self.micro] for at in range(0, len(step.rows), self.micro)]
-            yield Batch(pieces, labels=len(step.rows) * self.labels_per_row, tokens=self.batch * per_row, digest=step.digest)
+        """Steps start..stop-1 of this rank; what a step lost by source is written when the next is asked for."""
+        per_row, skipped = self.rows.length - 1, self.skipped
 
-    def loss(self, engine: Any, micro_batch: np.ndarray) -> Tensor:
-        """Summed loss of rows (rows, L + 1)."""
-        tokens = _tensor(micro_batch, self.device)
-        return engine(tokens[:, :-1], tokens[:, 1:])
+        def reported(index: int) -> bool:
+            return self.rows.has_segments and (index + 1 - skipped) % self.report_every == 0
+
+        def wanted(index: int) -> bool:
+            return self.masked or reported(index)
+
+        first, last = start + skipped, stop + skipped
+        for step in steps(self.rows, first, last, self.batch, self.rank, self.world, segments=wanted):
+            names = step.segments.names if step.segments is not None and reported(step.index) else None
+            self.by_source = None if names is None else SourceLosses(names, self.device)
+            labels = len(step.rows) * self.labels_per_row
+            yield Batch(self._micro_batches(step), labels=labels, tokens=self.batch * per_row, digest=step.digest)
+            if self.by_source is not None:
+                self.log.write({"kind": "sources", "step": step.index + 1 - skipped, **self.by_source.record()})
+
+    def loss(self, engine: Any, micro_batch: Packed) -> Tensor:
+        """Summed loss of a micro-batch of training."""
+        total = self._summed(engine, micro_batch)
+        if self.by_source is not None and micro_batch.segments is not None:
+            sources = _tensor(micro_batch.segments.sources[:, 1:], self.device)
+            mine = sources if self.layout.team is None else part_of_time(sources, self.layout.team)
+            self.by_source.add(engine.module.output.token_losses, mine)
+        return total
 
     def validate(self, engine: Any) -> dict[str, Any]:
         """Held-out loss by source in nats per token; every rank computes as many micro-batches (ZeRO-3 needs them in step)."""
@@ -121,16 +154,28 @@ class NextToken:
 
     def _held_out_loss(self, engine: Any, rows: Rows) -> float:
         count = min(len(rows), self.validate_rows)
-        mine = read_step(rows, 0, count, self.rank, self.world).rows
+        mine = read_step(rows, 0, count, self.rank, self.world, self.masked)
+        filler = Packed(np.zeros((1, rows.length), mine.rows.dtype), None)  # where a rank has no row left: not counted
+        pieces = self._micro_batches(mine) if len(mine.rows) else []
         sums = torch.zeros(2, dtype=torch.float64)
-        for at in range(0, math.ceil(count / self.world), self.micro):
-            piece = mine[at : at + self.micro]
-            filler = np.zeros((1, rows.length), mine.dtype)  # a rank that has no row left computes one and does not count it
-            loss = self.loss(engine.module, piece if len(piece) else filler)
-            if len(piece):
-                sums += torch.tensor([float(loss), float(len(piece) * self.labels_per_row)], dtype=torch.float64)
+        for number in range(math.ceil(math.ceil(count / self.world) / self.micro)):
+            piece = pieces[number] if number < len(pieces) else None
+            loss = self._summed(engine.module, piece or filler)
+            if piece is not None:
+                sums += torch.tensor([float(loss), float(len(piece.rows) * self.labels_per_row)], dtype=torch.float64)
         dist.all_reduce(sums)
         return float(sums[0] / sums[1])
+
+    def _summed(self, model: Any, packed: Packed) -> Tensor:
+        tokens, beside = _tensor(packed.rows, self.device), {}
+        if self.masked and packed.segments is not None:
+            beside["documents"] = _tensor(packed.segments.documents[:, :-1], self.device)
+        loss: Tensor = model(tokens[:, :-1], tokens[:, 1:], **beside)
+        return loss
+
+    def _micro_batches(self, step: Step) -> list[Packed]:
+        cuts = [slice(at, at + self.micro) for at in range(0, len(step.rows), self.micro)]
+        return [Packed(step.rows[cut], step.segments and step.segments.of(cut)) for cut in cuts]
 
 
 def lay_out(job: PretrainJob) -> Layout:

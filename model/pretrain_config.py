@@ -12,7 +12,7 @@ from model.config import ModelConfig
 class PretrainConfig(Section):
     """How a base model is trained. Micro-batches, ZeRO and checkpoints change the speed; the batches stay the same."""
 
-    free_of_results: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "keep_last", "keep_every"})
+    free_of_results: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "keep_last", "keep_every", "source_loss_every"})
 
     lr: float = Field(3.0e-4, gt=0)  # L1 Table 2, L2 Table 1: 7B and 13B; larger models 1.5e-4
     min_lr_ratio: float = Field(0.1, ge=0, le=1)  # L1 §2.3, L2 §2.2: cosine down to 10 % of the peak
@@ -31,6 +31,7 @@ class PretrainConfig(Section):
     sequence_parallel: bool = False  # L1 §2.4: beside tensor_parallel; norms and residual stream on parts of the sequence
     ulysses: int = Field(1, gt=0)  # chosen: ranks that share every sequence, without tensor_parallel
     offload_optimizer: bool = False  # chosen: optimizer state in host memory, for models that do not fit
+    mask_documents: bool = False  # L1, L2: attention reaches across the documents packed into a row
     precision: Literal["bf16", "fp32"] = "bf16"  # chosen; the optimizer's state and sums of gradients are always fp32
     activation_checkpointing: Literal["none", "selective", "full"] = "selective"  # L1 §2.4: linear outputs are kept
     compile: bool = False  # chosen: torch.compile of the layers, half a minute at the start
@@ -39,6 +40,7 @@ class PretrainConfig(Section):
     keep_every: int | None = Field(None, gt=0)  # chosen: checkpoints at multiples of so many steps stay for good
     validate_every: int = Field(500, gt=0)  # chosen, steps; also before the first and after the last
     validate_rows: int = Field(256, gt=0)  # chosen: at most so many held-out rows of each source
+    source_loss_every: int = Field(10, gt=0)  # chosen, steps: the loss of a step by source, in metrics.jsonl
     publish_every: int | None = Field(None, gt=0)  # L1 Fig. 1-2: weights to be evaluated while training goes on
     max_rollbacks: int = Field(3, ge=0)  # chosen: times a broken run goes back to its checkpoint and past those batches
     spike_nats: float | None = Field(None, gt=0)  # chosen: none; a loss so far above the median of the last 100 is broken too
@@ -54,6 +56,7 @@ RESULT_FREE = {  # fields that may differ between a run and its resumption
     "keep_every",
     "validate_every",
     "validate_rows",
+    "source_loss_every",
     "publish_every",
     "deterministic",
     "max_rollbacks",

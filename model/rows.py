@@ -2,7 +2,8 @@
 
 Nothing is shuffled, packed or drawn here. Step k takes rows [k·B, (k+1)·B), rank r of w takes rows r, r + w, … of the
 step, so the order is the same for any number of ranks and the position of a run is one number. Rows are read by number,
-a few row groups in memory at a time, and a thread prepares the next step while the ranks compute.
+a few row groups in memory at a time, and a thread prepares the next step while the ranks compute. The segments beside the
+tokens say where in a row a document begins and which source it is from.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import queue
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -23,10 +24,34 @@ import pyarrow.parquet as pq
 from data.documents import CorpusError
 
 ROW_GROUPS_HELD = 3
+_NONE = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What the tokens of some rows belong to; both arrays are (rows, L + 1)."""
+
+    documents: np.ndarray  # uint16: 0 for the first document of a row, 1 for the next, …
+    sources: np.ndarray  # uint16: place in `names`
+    names: tuple[str, ...]  # sources in the order in which they were met
+
+    def of(self, rows: slice) -> "Segments":
+        """Those of some of the rows."""
+        return Segments(self.documents[rows], self.sources[rows], self.names)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One row group in memory; row r's pieces of documents are borders[r] up to borders[r + 1]."""
+
+    tokens: np.ndarray
+    borders: np.ndarray
+    lengths: np.ndarray
+    sources: np.ndarray  # places in Rows.sources
 
 
 class Rows:
-    """Random access to the `tokens` column of Parquet files that together are one sequence of rows."""
+    """Random access to Parquet files of `tokens` (and `segments`) that together are one sequence of rows."""
 
     def __init__(self, paths: Sequence[Path | str], length: int) -> None:
         """`length` is L + 1, the ids of a row; raises CorpusError if a file is not of that shape."""
@@ -35,41 +60,66 @@ class Rows:
         self._groups = [(file, group) for file in self._files for group in range(file.num_row_groups)]
         sizes = [file.metadata.row_group(group).num_rows for file, group in self._groups]
         self._starts = [0, *accumulate(sizes)]
-        self._held: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._held: OrderedDict[int, _Group] = OrderedDict()
+        self.sources: dict[str, int] = {}  # those met so far
+        self.has_segments = all(_segment_columns(file) for file in self._files if file.metadata.num_rows)
 
     def __len__(self) -> int:
         return self._starts[-1]
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop) as (rows, length) in the type of the file, uint16 or uint32."""
-        if not 0 <= start <= stop <= len(self):
-            raise IndexError(f"rows [{start}, {stop}) of {len(self)}")
-        parts = []
-        while start < stop:
-            group = bisect_right(self._starts, start) - 1
-            end = min(stop, self._starts[group + 1])
-            parts.append(self._group(group)[start - self._starts[group] : end - self._starts[group]])
-            start = end
+        parts = [group.tokens[rows] for group, rows in self._parts(start, stop)]
         return np.concatenate(parts) if parts else np.zeros((0, self.length), np.uint16)
+
+    def segments(self, start: int, stop: int, every: slice = slice(None)) -> Segments:
+        """The segments of rows [start, stop), or of some of them."""
+        parts = [_spread(group, rows, self.length) for group, rows in self._parts(start, stop)]
+        documents, sources = (np.concatenate(column)[every] for column in zip(*parts, strict=True))
+        return Segments(documents, sources, tuple(self.sources))
 
     def close(self) -> None:
         """Close the files."""
         for file in self._files:
             file.close()
 
-    def _group(self, group: int) -> np.ndarray:
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[_Group, slice]]:
+        """Row groups that hold rows [start, stop), and which of their rows those are."""
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"rows [{start}, {stop}) of {len(self)}")
+        while start < stop:
+            group = bisect_right(self._starts, start) - 1
+            end = min(stop, self._starts[group + 1])
+            yield self._group(group), slice(start - self._starts[group], end - self._starts[group])
+            start = end
+
+    def _group(self, group: int) -> _Group:
         if group in self._held:
             self._held.move_to_end(group)
             return self._held[group]
         file, number = self._groups[group]
-        column = file.read_row_group(number, columns=["tokens"], use_threads=False)["tokens"].combine_chunks()
-        rows = np.asarray(column.flatten()).reshape(len(column), -1)
+        columns = ["tokens", *(_segment_columns(file) if self.has_segments else [])]
+        table = file.read_row_group(number, columns=columns, use_threads=False)
+        tokens = table["tokens"].combine_chunks()
+        rows = np.asarray(tokens.flatten()).reshape(len(tokens), -1)
         if rows.shape[1] != self.length:
             raise CorpusError("rows", f"rows of {rows.shape[1]} tokens where {self.length} are expected")
-        self._held[group] = rows
+        found = self._held[group] = _Group(rows, *(self._pieces(table) if self.has_segments else [_NONE] * 3))
         while len(self._held) > ROW_GROUPS_HELD:
             self._held.popitem(last=False)
-        return rows
+        return found
+
+    def _pieces(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Borders, lengths and sources of the pieces of a row group."""
+        segments = table["segments"].combine_chunks()
+        borders = np.asarray(segments.offsets, np.int64)
+        pieces = segments.flatten()
+        sources, lengths = pieces.field("source"), pieces.field("length")
+        if sources.null_count + lengths.null_count or not _add_up(borders, np.asarray(lengths), self.length):
+            raise CorpusError("rows", f"segments whose lengths do not add up to the {self.length} tokens of a row")
+        named = sources.dictionary_encode()
+        places = [self.sources.setdefault(name, len(self.sources)) for name in named.dictionary.to_pylist()]
+        return borders - borders[0], np.asarray(lengths), np.array(places, np.uint16)[np.asarray(named.indices)]
 
 
 @dataclass(frozen=True)
@@ -79,12 +129,15 @@ class Step:
     index: int
     rows: np.ndarray
     digest: str
+    segments: Segments | None = None  # of those rows, if asked for; the names are of all ranks
 
 
-def read_step(rows: Rows, index: int, batch_rows: int, rank: int, world: int) -> Step:
+def read_step(rows: Rows, index: int, batch_rows: int, rank: int, world: int, segments: bool = False) -> Step:
     """Rows of step `index` (from 0) for one rank."""
-    batch = rows.read(index * batch_rows, (index + 1) * batch_rows)
-    return Step(index, batch[rank::world], batch_digest(batch))
+    start, stop = index * batch_rows, (index + 1) * batch_rows
+    batch = rows.read(start, stop)
+    beside = rows.segments(start, stop, slice(rank, None, world)) if segments else None
+    return Step(index, batch[rank::world], batch_digest(batch), beside)
 
 
 def batch_digest(batch: np.ndarray) -> str:
@@ -92,8 +145,21 @@ def batch_digest(batch: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(batch, dtype="<u4").tobytes()).hexdigest()[:16]
 
 
-def steps(rows: Rows, start: int, stop: int, batch_rows: int, rank: int = 0, world: int = 1, ahead: int = 2) -> Iterator[Step]:
-    """Steps start..stop-1 for one rank, `ahead` of them prepared by a thread; its errors are raised here."""
+def steps(
+    rows: Rows,
+    start: int,
+    stop: int,
+    batch_rows: int,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    ahead: int = 2,
+    segments: Callable[[int], bool] = lambda index: False,
+) -> Iterator[Step]:
+    """Steps start..stop-1 for one rank, `ahead` of them prepared by a thread; its errors are raised here.
+
+    `segments` says for which steps they are wanted.
+    """
     ready: queue.Queue[Step | BaseException] = queue.Queue(maxsize=ahead)
     ended = threading.Event()
 
@@ -109,7 +175,7 @@ def steps(rows: Rows, start: int, stop: int, batch_rows: int, rank: int = 0, wor
     def prepare() -> None:
         try:
             for index in range(start, stop):
-                if not put(read_step(rows, index, batch_rows, rank, world)):
+                if not put(read_step(rows, index, batch_rows, rank, world, segments(index))):
                     return
         except (CorpusError, pa.ArrowException, OSError, IndexError, ValueError) as error:
             put(error)
@@ -145,3 +211,26 @@ def _open(path: Path, length: int) -> Any:
     if pa.types.is_fixed_size_list(kind) and kind.list_size != length:
         raise CorpusError(path, f"rows of {kind.list_size} tokens; a model of context {length - 1} takes {length}")
     return file
+
+
+def _segment_columns(file: Any) -> list[str]:
+    """Names of the columns that hold sources and lengths of the segments; none in a file without."""
+    names = [file.schema.column(number).path for number in range(len(file.schema))]
+    return [name for name in names if name.startswith("segments.") and name.rpartition(".")[2] in ("source", "length")]
+
+
+def _add_up(borders: np.ndarray, lengths: np.ndarray, length: int) -> bool:
+    """Whether every row has pieces, each of them a token or more, `length` tokens together."""
+    if (np.diff(borders) == 0).any() or (lengths <= 0).any():
+        return False
+    return bool((np.add.reduceat(lengths, borders[:-1] - borders[0]) == length).all())
+
+
+def _spread(group: _Group, rows: slice, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Document and source of every token of some rows of a group: (rows, length) each."""
+    first, last = group.borders[rows.start], group.borders[rows.stop]
+    lengths = group.lengths[first:last]
+    counts = np.diff(group.borders[rows.start : rows.stop + 1])
+    numbers = np.arange(first, last) - np.repeat(group.borders[rows.start : rows.stop], counts)
+    documents = np.repeat(numbers.astype(np.uint16), lengths).reshape(-1, length)
+    return documents, np.repeat(group.sources[first:last], lengths).reshape(-1, length)

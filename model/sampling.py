@@ -21,6 +21,7 @@ from model.sampling_config import SamplingConfig
 if TYPE_CHECKING:
     from model.generate import Generated, Sampling
     from model.transformer import Transformer
+    from model.vllm_backend import Backend
 
 SAMPLES = pa.schema(
     [
@@ -66,10 +67,15 @@ def sample_block(
     rows = list(islice(read_rows([prompts], ["id", "messages", "kind"]), start, stop))
     fitting = encode_prompts(rows, tokenizer, longest_prompt(network.config.context_length, config.max_new_tokens), prompts)
     sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p)
+    backend = None
+    if config.backend == "vllm":
+        from model.vllm_backend import open_vllm
+
+        backend = open_vllm(model, network)
     named = [(prompt, number) for prompt in fitting for number in range(config.samples)]
     drawn = answers(network, tokenizer, [prompt for prompt, _ in named], sampling, [
         f"{seed}:{prompt.id}:{number}" for prompt, number in named
-    ], config.batch_size)  # fmt: skip
+    ], config.batch_size, backend=backend)  # fmt: skip
     counts = {"prompts": len(fitting), "samples": len(named), "finished": 0, "tokens": 0, "too_long": len(rows) - len(fitting)}
     with ParquetWriter(output, SAMPLES) as writer:
         for (prompt, number), answer in zip(named, drawn, strict=True):
@@ -126,13 +132,22 @@ def answers(
     sampling: "Sampling",
     names: Sequence[str],
     batch_size: int,
+    stop: Sequence[str] = (),
+    backend: "Backend | None" = None,
 ) -> "list[Generated]":
-    """One answer to each prompt, drawn with the seed that its name gives."""
+    """One answer to each prompt, drawn with the seed that its name gives, up to `</s>` or a string of `stop`.
+
+    By a backend, where one is given, which knows no stop strings.
+    """
     from model.generate import generate
     from model.tuning import seed_of
 
     ids, seeds = [prompt.ids for prompt in prompts], [seed_of("answer", name) for name in names]
-    return generate(model, ids, sampling, stop_ids=(tokenizer.eos_id,), seeds=seeds, batch_size=batch_size)
+    ends = (tokenizer.eos_id,)
+    if backend is not None:
+        assert not any(stop), "stop strings are ours alone"
+        return backend(ids, sampling, ends, seeds)
+    return generate(model, ids, sampling, stop_ids=ends, stop=stop, tokenizer=tokenizer, seeds=seeds, batch_size=batch_size)
 
 
 def answer_text(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:

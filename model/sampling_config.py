@@ -1,5 +1,7 @@
 """The settings of a sampling round (L2 §3.2.3, rejection sampling)."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from data.section import Section
@@ -16,3 +18,4 @@ class SamplingConfig(Section):
     block_prompts: int = Field(64, gt=0)  # chosen: prompts of one block
     batch_size: int = Field(128, gt=0)  # chosen: answers drawn side by side
     batch_tokens: int = Field(16384, gt=0)  # chosen: tokens scored side by side
+    backend: Literal["quipu", "vllm"] = "quipu"  # chosen: who draws; vllm must be installed, wants a GPU and one worker

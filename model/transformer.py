@@ -8,12 +8,15 @@ with the rows of the query and key projections in another order.
 
 import hashlib
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.attention import attend, within_documents
 from model.config import ModelConfig
+from model.elementwise import rms_norm, rotate
 from model.kv_cache import KVCache
 from model.loss import cross_entropy_sum
 
@@ -31,21 +34,36 @@ class Transformer(nn.Module):
         self._rotary: Tensor | None = None  # not a buffer: it must stay fp32 when the model is cast
 
     def forward(
-        self, tokens: Tensor, labels: Tensor | None = None, *, positions: Tensor | None = None, cache: KVCache | None = None
+        self,
+        tokens: Tensor,
+        labels: Tensor | None = None,
+        *,
+        documents: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         """Logits (batch, time, vocab) in fp32, or the fp32 loss summed over `labels` (batch, time).
 
-        With a cache, `positions` (batch, time) says where in its row each token stands.
+        With `documents` (batch, time), the number of each token's document in its row, attention stays within them; RoPE
+        goes on counting, since it only tells how far two tokens are apart. With a cache, `positions` (batch, time) says where
+        in its row each token stands.
         """
-        hidden = self.hidden(tokens, positions=positions, cache=cache)
+        hidden = self.hidden(tokens, documents=documents, positions=positions, cache=cache)
         return self.output(hidden, labels)
 
-    def hidden(self, tokens: Tensor, *, positions: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens: Tensor,
+        *,
+        documents: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
         """Normalised last hidden states (batch, time, dim): what a head is put on."""
         x = self.embedding(tokens)
         length = tokens.shape[1] if positions is None else int(positions.max()) + 1
         rotary = self._rotary_table(length, tokens.device)[:length]  # (time, 2, head_dim / 2)
-        mask = None
+        mask = None if documents is None else within_documents(documents)
         if cache is not None:
             assert positions is not None, "a cache needs positions"
             rotary = rotary[positions]  # (batch, time, 2, head_dim / 2)
@@ -72,7 +90,7 @@ class Layer(nn.Module):
         self.feed_forward_norm = RMSNorm(config.dim, config.norm_eps)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x: Tensor, rotary: Tensor, mask: Tensor | None, positions: Tensor | None, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor, mask: Any, positions: Tensor | None, cache: KVCache | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), rotary, mask, positions, cache)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -83,23 +101,19 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
         self.index, self.head_dim = index, config.head_dim
-        self.grouped = config.n_kv_heads != config.n_heads
         self.query = nn.Linear(config.dim, config.n_heads * config.head_dim, bias=False)
         self.key = nn.Linear(config.dim, config.n_kv_heads * config.head_dim, bias=False)
         self.value = nn.Linear(config.dim, config.n_kv_heads * config.head_dim, bias=False)
         self.projection = nn.Linear(config.n_heads * config.head_dim, config.dim, bias=False)
 
-    def forward(self, x: Tensor, rotary: Tensor, mask: Tensor | None, positions: Tensor | None, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor, mask: Any, positions: Tensor | None, cache: KVCache | None) -> Tensor:
         heads = (-1, self.head_dim)
         query = rotate(self.query(x).unflatten(-1, heads), rotary).transpose(1, 2)  # (batch, heads, time, head_dim)
         key = rotate(self.key(x).unflatten(-1, heads), rotary).transpose(1, 2)  # (batch, kv_heads, time, head_dim)
         value = self.value(x).unflatten(-1, heads).transpose(1, 2)
         if cache is not None and positions is not None and mask is not None:
             key, value = cache.update(self.index, key, value, positions, visible=mask.shape[-1])
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped
-        )
-        return self.projection(attended.transpose(1, 2).flatten(2))
+        return self.projection(attend(query, key, value, mask).transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -124,7 +138,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), (x.shape[-1],), eps=self.eps).to(x.dtype) * self.weight
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Output(nn.Module):
@@ -133,10 +147,12 @@ class Output(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(config.vocab_size, config.dim))
+        self.token_losses: Tensor | None = None  # of the last call with labels, for those who report by source
 
     def forward(self, hidden: Tensor, labels: Tensor | None = None) -> Tensor:
         if labels is not None:
-            return cross_entropy_sum(hidden, self.weight, labels)
+            total, self.token_losses = cross_entropy_sum(hidden, self.weight, labels)
+            return total
         return F.linear(hidden, self.weight).float()
 
 
@@ -147,13 +163,6 @@ def rotary_table(length: int, config: ModelConfig, device: torch.device) -> Tens
     )
     angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies)
     return torch.stack([angles.cos(), angles.sin()], dim=1)
-
-
-def rotate(x: Tensor, rotary: Tensor) -> Tensor:
-    """Turn the two halves of each head of x (batch, time, heads, head_dim) by its position's angles, in fp32."""
-    cos, sin = rotary.unsqueeze(-3).unbind(-2)  # (..., time, 1, head_dim / 2)
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
 
 
 def build_model(config: ModelConfig, seed: int, device: torch.device | str = "cpu") -> Transformer:

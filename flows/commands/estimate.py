@@ -109,7 +109,7 @@ def _print(found: dict[str, Any], hardware: str) -> None:
     print(table(["what", hardware], [
         ["parameters", f"{found['parameters']:,}"],
         ["tokens", f"{found['tokens']:,}"],
-        *_idle(found),
+        *_layout(found),
         ["FLOPs per token", f"{found['flops_per_token']:.3g}"],
         *([f"memory: {name}", f"{value:,.2f} GiB"] for name, value in memory.items()),
         ["", f"of {found['gpu_memory_gib']:g} GiB, in micro-batches of {found['micro_batch_rows']}: {room}"],
@@ -125,15 +125,20 @@ def _print(found: dict[str, Any], hardware: str) -> None:
     print(f"\nFLOPs: {FLOPS}.\nMemory: {MEMORY}; activations tensor by tensor.")
 
 
-def _idle(found: dict[str, Any]) -> list[list[str]]:
-    if not found["gpus_idle"]:
-        return []
-    return [
-        [
-            "GPUs at work",
-            f"{found['gpus']:,}, a row of the batch each; {found['gpus_idle']:,} would stand idle, not counted below",
-        ]
-    ]
+def _layout(found: dict[str, Any]) -> list[list[str]]:
+    """Teams of GPUs, those that would stand idle, and what lies in the hosts' memory: where there are such."""
+    layout = found["layout"]
+    rows, team = [], found["gpus"] // layout["data_parallel"]
+    if team > 1:
+        kind = "Ulysses" if layout["ulysses"] > 1 else "tensor parallel"
+        spread = ", sequence too" if layout["sequence_parallel"] else ""
+        rows.append(["teams", f"{layout['data_parallel']:,} of {team} GPUs, {kind}{spread}"])
+    if found["gpus_idle"]:
+        each = "a row of the batch each" if team == 1 else "a row of the batch for each team"
+        rows.append(["GPUs at work", f"{found['gpus']:,}, {each}; {found['gpus_idle']:,} would stand idle, not counted below"])
+    if layout["offload_optimizer"]:
+        rows.append(["host memory: optimizer", f"{found['host_memory_gib']:,.2f} GiB for each GPU"])
+    return rows
 
 
 def _serving(inference: dict[str, float]) -> list[list[str]]:

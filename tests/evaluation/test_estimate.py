@@ -7,18 +7,22 @@ import weakref
 import pytest
 import torch
 import typer
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
 from evaluation.chips import GPUS
 from evaluation.estimate import PUBLISHED_TOKENS, Job, estimate
 from evaluation.inference_budget import chinchilla_loss, for_inference_budget
-from evaluation.training_memory import activation_bytes, memory_per_gpu
+from evaluation.training_memory import activation_bytes, memory_per_gpu, slice_count
 from flows.commands.estimate import register
 from model.activation_checkpointing import checkpoint_activations
 from model.config import ModelConfig, parameter_count
+from model.layout import Layout
 from model.pretrain_config import PretrainConfig
+from model.tensor_parallel import build_sliced
 from model.transformer import build_model
+from model.ulysses import spread_over_time
 
 APP = typer.Typer()
 APP.callback()(lambda: None)
@@ -91,14 +95,32 @@ class _Kept(TorchDispatchMode):
         self.bytes -= size
 
 
+@pytest.fixture
+def team_of_two():
+    """This process as the first rank of two whose collectives move nothing: what a rank keeps does not depend on values."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a model loses by more
+    torch.distributed.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    yield
+    torch.distributed.destroy_process_group()
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("mode", ["none", "selective", "full"])
-def test_activations_are_counted_as_pytorch_keeps_them(mode: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("team", [(1, False, 1), (2, False, 1), (2, True, 1), (1, False, 2)])
+def test_activations_are_counted_as_pytorch_keeps_them(
+    team: tuple[int, bool, int], mode: str, dtype: torch.dtype, team_of_two: None
+) -> None:
     """What a forward pass leaves alive for the backward pass, two depths apart, so that a layer stands alone."""
-    kept = []
+    kept, layout = [], Layout(*team)
     for layers in (2, 4):
         config = ModelConfig(dim=128, n_layers=layers, n_heads=4, vocab_size=64, context_length=64, multiple_of=32)
-        model = build_model(config, 0).to(dtype)
+        sliced = team[0] > 1
+        model = (build_sliced(config, 0, torch.device("cpu"), layout) if sliced else build_model(config, 0)).to(dtype)
+        assert sum(parameter.numel() for parameter in model.parameters()) == slice_count(config, team[0])
+        if team[2] > 1:
+            spread_over_time(model, layout)
         checkpoint_activations(model, mode)
         tokens = torch.randint(0, 64, (3, 64))
         model(tokens, labels=tokens)  # the rotary table is made once
@@ -107,8 +129,8 @@ def test_activations_are_counted_as_pytorch_keeps_them(mode: str, dtype: torch.d
         kept.append(live.bytes)
         del loss
     measured = (kept[1] - kept[0]) / 2 / tokens.numel()
-    counted, _ = activation_bytes(config, mode, dtype.itemsize)
-    assert counted == pytest.approx(measured, rel=0.03)
+    counted, _ = activation_bytes(config, mode, dtype.itemsize, *team)
+    assert counted / team[2] == pytest.approx(measured, rel=0.03)
 
 
 def test_zero_divides_what_it_says() -> None:
@@ -118,6 +140,27 @@ def test_zero_divides_what_it_says() -> None:
     assert [round(m.optimizer) for m in at] == [round(12 * count / 8)] * 3
     assert [round(m.gradients) for m in at] == [4 * count, round(4 * count / 8), round(4 * count / 8)]
     assert at[0].weights == at[1].weights == 2 * count and at[2].weights < count
+
+
+def test_teams_share_rows_and_what_is_spread_over_them() -> None:
+    model, gpu = ModelConfig(preset="llama-65b"), GPUS["a100-80gb"]
+
+    def found(gpus: int, **pretrain) -> dict:
+        return estimate(Job(model, PretrainConfig(**pretrain), 10**12, gpus, gpu))
+
+    assert found(4096)["gpus_idle"] == 2048  # of 2048 rows
+    teams = found(4096, tensor_parallel=2, sequence_parallel=True)
+    assert teams["gpus_idle"] == 0 and teams["layout"]["data_parallel"] == 2048 and teams["micro_batch_rows"] == 1
+    whole, halves = (
+        memory_per_gpu(model, PretrainConfig(tensor_parallel=size, sequence_parallel=size > 1), 64, 1) for size in (1, 2)
+    )
+    assert 0.5 < halves.weights / whole.weights < 0.51 and 0.5 < halves.optimizer / (whole.optimizer) < 1.02
+    host = found(64, offload_optimizer=True)
+    assert host["memory_gib"]["optimizer"] == 0 and host["host_memory_gib"] == pytest.approx(
+        16 * 65_285_660_672 / 64 / 2**30, rel=1e-3
+    )
+    assert found(16)["change"].endswith("pretrain.tensor_parallel=2 --set pretrain.sequence_parallel=true")
+    assert found(64)["mfu"] > found(64, tensor_parallel=8, sequence_parallel=True)["mfu"] > 0.3
 
 
 def test_more_inference_wants_a_smaller_model_for_longer() -> None:
@@ -133,6 +176,7 @@ def test_mistakes_are_told() -> None:
     assert "'a200' is not one of a100-40gb" in quipu("llama-7b", "--gpu", "a200")[1]
     assert "no share above 0" in quipu("llama-7b", "--mfu", "47.7")[1]
     assert "does not divide among 7 ranks" in quipu("llama-7b", "--gpus", "7")[1]
+    assert "tensor_parallel: 3 does not divide" in quipu("llama-7b", "--gpus", "6", "--set", "pretrain.tensor_parallel=3")[1]
     assert "only pretrain.… can be changed" in quipu("llama-7b", "--set", "model.dim=3")[1]
     assert "pretrain.zero_stage: Input should be 0, 1, 2 or 3" in quipu("llama-7b", "--set", "pretrain.zero_stage=x")[1]
     code, output = quipu("configs/demo.yaml", "--gpus", "1")

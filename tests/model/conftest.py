@@ -1,6 +1,7 @@
 """A small model, a small mixture, and ranks started as a launcher starts them."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,19 @@ def _write_rows(path, tokens, rows_per_group=24):
     """Rows as the mixture writes them: uint16 ids in fixed-size lists, and segments."""
     count, length = tokens.shape
     column = pa.FixedSizeListArray.from_arrays(pa.array(tokens.astype(np.uint16).ravel()), length)
-    segments = pa.array([[{"source": "c4", "id": f"c4:{row:016x}", "length": length}] for row in range(count)])
+    segments = pa.array(
+        [
+            [{"source": source, "id": f"{source}:{row:016x}", "length": size} for source, size in _pieces(row, length)]
+            for row in range(count)
+        ]
+    )
     pq.write_table(pa.table({"tokens": column, "segments": segments}), path, row_group_size=rows_per_group)
+
+
+def _pieces(row, length):
+    """(source, length) of what a row holds: one document, or two, or three."""
+    cuts = [0, 1 + row % 3, 4 + row % 5, length][row % 3 :]
+    return [(("books", "c4")[(row + at) % 2], end - start) for at, (start, end) in enumerate(pairwise([0, *cuts[1:]]))]
 
 
 def _draw_rows(rows, length=SHAPE["context_length"] + 1, vocab=SHAPE["vocab_size"], seed=0):
@@ -35,6 +47,11 @@ def _draw_rows(rows, length=SHAPE["context_length"] + 1, vocab=SHAPE["vocab_size
 @pytest.fixture(scope="session")
 def write_rows():
     return _write_rows
+
+
+@pytest.fixture(scope="session")
+def pieces_of():
+    return _pieces
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +84,7 @@ def make_job(mixture):
             "checkpoint_every": 8,
             "validate_every": 16,
             "publish_every": 24,
+            "source_loss_every": 25,  # with the weights that were published before it
         }
         record = {
             "rows": [*map(str, rows or sorted(mixture.glob("rows-*")))],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from data.documents import CorpusError, valid_text
 from model.chat import Conversation, Reply, TooLong
 from model.chat_format import BadDialogue, ReservedTag, encode_prompt
+from model.decoder import open_decoder
 from model.generate import Sampling, generate
 from model.hf import export_hf
 from model.reward_model import from_model, save_reward_model
@@ -32,6 +33,17 @@ def talk(folder):
     return Conversation.open(folder / "model")
 
 
+class Counting:
+    """A decoder that notes how many tokens it is given to read."""
+
+    def __init__(self, decoder, read):
+        self.decoder, self.read = decoder, read
+
+    def step(self, pieces, sampling):
+        self.read += [len(piece.ids) for piece in pieces]
+        return self.decoder.step(pieces, sampling)
+
+
 def drawn(talk, messages, sampling, seed):
     """The answer as `generate` gives it, which knows of no conversation."""
     prompt = encode_prompt(talk.tokenizer, messages)
@@ -39,20 +51,17 @@ def drawn(talk, messages, sampling, seed):
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_every_turn_is_what_generate_draws(talk, sampling):
-    read = []
-    plain_hidden = talk.model.hidden
-    messages = []
+def test_every_turn_is_what_generate_draws(talk, sampling, monkeypatch):
+    read, messages = [], []
+    monkeypatch.setattr("model.chat.open_decoder", lambda *arguments: Counting(open_decoder(*arguments), read))
     for seed, question in enumerate(("what is it?", "and the next?", "red or blue?")):
         messages += asked(question)
         expected = drawn(talk, messages, sampling, seed)
-        talk.model.hidden = lambda tokens, **more: read.append(tokens.shape[1]) or plain_hidden(tokens, **more)
         other = [*messages[:-1], *asked("something else")]
         list(islice(talk.reply(other, sampling, 9), 2))  # stopped by the person
         read.clear()
         reply = talk.reply(messages, sampling, seed)
         pieces = list(reply)
-        del talk.model.hidden
         assert reply.tokens == expected.tokens and reply.finished == expected.stopped and reply.left_out == 0
         assert "".join(pieces) == reply.text == answer_text(talk.tokenizer, expected.tokens)
         ours, theirs = (encode_prompt(talk.tokenizer, each) for each in (messages, other))
@@ -114,6 +123,20 @@ def test_a_text_is_continued_as_it_stands(talk, sampling):
     expected = generate(talk.model, [ids], sampling, stop_ids=(2,), seeds=[3])[0]
     reply = talk.continue_text(text, sampling, 3)
     assert text + "".join(reply) == valid_text(talk.tokenizer.decode([*ids, *expected.tokens]))
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_an_answer_ends_before_a_stop_string_and_shows_nothing_of_it(talk, sampling):
+    whole = "".join(talk.continue_text("it is green, as", sampling, 3))
+    for size in (1, 2, 4):
+        for at in range(len(whole) - size):
+            stop = whole[at : at + size]
+            reply = talk.continue_text("it is green, as", sampling, 3, stop=("", stop, "never said"))
+            shown = ""
+            for piece in reply:
+                shown += piece
+                assert whole.startswith(shown) and stop not in shown
+            assert shown == reply.text == whole[: whole.index(stop)] and reply.finished
 
 
 def test_folders_of_ours_and_of_hugging_face_answer_alike(folder, talk, tmp_path):

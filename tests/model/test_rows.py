@@ -5,6 +5,8 @@ import threading
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data.documents import CorpusError
@@ -35,6 +37,22 @@ def test_rows_are_read_by_number_across_files_and_groups(rows):
         reader.read(90, 101)
 
 
+def test_segments_say_of_every_token_its_document_and_source(rows, pieces_of):
+    reader, _ = rows
+    expected = []
+    for start, stop in [(0, 31), (31, 100)]:  # rows are numbered in their file
+        for row in range(stop - start):
+            pieces = pieces_of(row, 9)
+            expected.append([(at, source) for at, (source, size) in enumerate(pieces) for _ in range(size)])
+    for rank in (0, 1):
+        found = read_step(reader, 3, 12, rank, 2, segments=True).segments
+        named = [[(int(at), found.names[name]) for at, name in zip(*row)] for row in zip(found.documents, found.sources)]
+        assert named == expected[36:48][rank::2]
+    assert read_step(reader, 3, 12, 0, 1).segments is None
+    wanted = [step.segments is not None for step in steps(reader, 0, 8, 12, segments=lambda index: index % 3 == 1)]
+    assert wanted == [False, True, False, False, True, False, False, True]
+
+
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_every_number_of_ranks_sees_the_same_steps(rows, world):
     reader, tokens = rows
@@ -63,6 +81,15 @@ def test_a_file_that_is_no_mixture_is_refused(tmp_path, draw_rows, write_rows):
     write_rows(tmp_path / "rows-00000.parquet", draw_rows(3, length=9))
     with pytest.raises(CorpusError, match="rows of 9 tokens; a model of context 16 takes 17"):
         Rows([tmp_path / "rows-00000.parquet"], 17)
+    table = pq.read_table(tmp_path / "rows-00000.parquet")
+    for name, segments in (("short", [{"source": "c4", "id": "c4:1", "length": 8}]), ("none", []), ("null", None)):
+        changed = pa.array([segments] * 3, table["segments"].type)
+        pq.write_table(table.set_column(1, "segments", changed), tmp_path / f"{name}.parquet")
+        with pytest.raises(CorpusError, match="segments whose lengths do not add up to the 9 tokens of a row"):
+            Rows([tmp_path / f"{name}.parquet"], 9).read(0, 1)
+    pq.write_table(table.drop_columns(["segments"]), tmp_path / "bare.parquet")
+    bare = Rows([tmp_path / "bare.parquet"], 9)
+    assert not bare.has_segments and len(bare.read(0, 3)) == 3
     (tmp_path / "rows-00001.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(CorpusError, match="not a readable Parquet file"):
         Rows([tmp_path / "rows-00001.parquet"], 9)

@@ -5,10 +5,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.activation_checkpointing import checkpoint_activations
+from model.attention import attend, by_blocks
 from model.checkpoint_format import load_model, save_model
 from model.config import PRESETS, ModelConfig, parameter_count
+from model.cpu import choose_products
+from model.elementwise import rms_norm, rotate
 from model.hf import export_hf, import_hf, load_hf, to_hf_name
-from model.loss import IGNORED
+from model.loss import IGNORED, cross_entropy_sum, token_losses
 from model.transformer import Transformer, build_model
 
 EXACT = {  # parameters, ffn width
@@ -110,13 +113,110 @@ def test_loss_is_the_same_for_any_chunk_and_its_gradients_are_those_of_the_plain
     plain = torch.nn.functional.cross_entropy(hidden @ weight.T, labels, ignore_index=IGNORED, reduction="sum")
     expected = torch.autograd.grad(plain, (hidden, weight))
     for rows in (1, 5, 64):
-        monkeypatch.setattr("model.loss.CHUNK_LOGITS", rows * 29)
-        from model.loss import cross_entropy_sum
-
-        total = cross_entropy_sum(hidden, weight, labels)
+        monkeypatch.setattr("model.loss.CHUNK_LOGITS_CPU", rows * 29)
+        monkeypatch.setattr("model.loss.LEAST_ROWS_CPU", 1)
+        total, each = cross_entropy_sum(hidden, weight, labels)
         torch.testing.assert_close(total, plain)
+        torch.testing.assert_close(each, token_losses(hidden @ weight.T, labels))
         for ours, theirs in zip(torch.autograd.grad(total, (hidden, weight)), expected):
             torch.testing.assert_close(ours, theirs)
+
+
+def packed(lengths, row=32):
+    """Rows of `row` + 1 tokens that hold documents of these lengths end to end, and the documents' numbers in their rows."""
+    draw = torch.Generator().manual_seed(5)
+    tokens = torch.randint(0, 97, (len(lengths), row + 1), generator=draw)
+    documents = torch.stack([torch.repeat_interleave(torch.arange(len(some)), torch.tensor(some)) for some in lengths])
+    return tokens, documents
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mode", ["none", "selective", "full"])
+def test_a_masked_row_is_each_of_its_documents_alone(mode, dtype):
+    """Positions go on counting in the row: RoPE tells attention how far two tokens are apart, not where they stand."""
+    tokens, documents = packed([[5, 1, 20, 7], [33], [17, 16]])
+    model = noisy(small(2)).to(dtype)
+    checkpoint_activations(model, mode)
+    logits = model(tokens, documents=documents)
+    alone = torch.zeros_like(logits)
+    for row, numbers in zip(range(3), documents):
+        for number in numbers.unique():
+            alone[row, numbers == number] = model(tokens[row, numbers == number][None])[0]
+    close = {"atol": 2e-5, "rtol": 0} if dtype == torch.float32 else {"atol": 0.2, "rtol": 0}
+    torch.testing.assert_close(logits, alone, **close)
+    assert (logits - model(tokens)).abs().max() > 10 * close["atol"]  # without the mask they are others
+    if dtype == torch.float32:
+        loss = model(tokens[:, :-1], tokens[:, 1:], documents=documents[:, :-1])
+        expected = token_losses(alone[:, :-1], tokens[:, 1:]).sum()
+        torch.testing.assert_close(loss, expected)
+        parameters = list(model.parameters())
+        found, wanted = torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters)
+        for ours, theirs in zip(found, wanted):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (6, 2)])
+def test_attention_by_blocks_is_attention(heads, monkeypatch):
+    """Values and gradients against PyTorch's, for blocks that divide the row and those that do not."""
+    draw = torch.Generator().manual_seed(1)
+    shapes = [(2, 70, count, 8) for count in (heads[0], heads[1], heads[1])]
+    query, key, value = (torch.randn(shape, generator=draw, requires_grad=True) for shape in shapes)
+    given = [x.transpose(1, 2) for x in (query, key, value)]
+    documents = torch.stack([torch.arange(70) // 9, torch.arange(70) // 70])
+    for mask in (None, documents):
+        seen = torch.ones(2, 1, 70, 70, dtype=torch.bool).tril()
+        if mask is not None:
+            seen &= (mask[:, :, None] == mask[:, None, :])[:, None]
+        plain = torch.nn.functional.scaled_dot_product_attention(*given, attn_mask=seen, enable_gqa=True)
+        expected = torch.autograd.grad(plain.square().sum(), (query, key, value))
+        for queries, scores in ((256, 1 << 19), (32, 1), (7, 5000)):
+            monkeypatch.setattr("model.attention.QUERIES", queries)
+            monkeypatch.setattr("model.attention.SCORES", scores)
+            ours = attend(*given, mask)
+            torch.testing.assert_close(ours, plain)
+            for found, wanted in zip(torch.autograd.grad(ours.square().sum(), (query, key, value)), expected):
+                torch.testing.assert_close(found, wanted)
+    torch.library.opcheck(by_blocks, (*(x.detach() for x in given), documents), test_utils=("test_schema", "test_faketensor"))
+
+
+def test_norm_and_rotation_have_the_gradients_of_their_formulas():
+    draw = torch.Generator().manual_seed(2)
+    x, weight = (torch.randn(shape, generator=draw, dtype=torch.float64, requires_grad=True) for shape in ((3, 5, 2, 8), (8,)))
+    angles = torch.rand(5, 4, generator=draw, dtype=torch.float64)
+    rotary = torch.stack([angles.cos(), angles.sin()], dim=1)
+    norm = torch.nn.functional.rms_norm(x, (8,), weight, 1e-5)
+    turn = torch.polar(torch.ones_like(angles), angles)[:, None]
+    turned = torch.complex(*x.chunk(2, dim=-1)) * turn
+    for ours, plain in ((rms_norm(x, weight, 1e-5), norm), (rotate(x, rotary), torch.cat([turned.real, turned.imag], dim=-1))):
+        torch.testing.assert_close(ours, plain, atol=1e-6, rtol=1e-5)
+        cotangent = torch.randn(plain.shape, generator=draw, dtype=torch.float64)
+        wanted = torch.autograd.grad(plain, (x, weight), cotangent, allow_unused=True)
+        for found, expected in zip(torch.autograd.grad(ours, (x, weight), cotangent, allow_unused=True), wanted):
+            assert (found is None) == (expected is None)
+            if found is not None:
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_products_of_the_cpu_that_are_chosen_are_exact_where_fp32_is():
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    try:
+        chosen = choose_products()
+        whole = torch.arange(64 * 64, dtype=torch.float32).view(64, 64) + 4095  # more digits than bf16 and tf32 hold
+        product, exact = whole @ torch.eye(64), (whole[:8].double() @ whole.double()).float()
+        assert torch.equal(product, whole) and chosen in ("oneDNN", "MKL")
+        torch.testing.assert_close(whole[:8] @ whole, exact, rtol=1e-6, atol=0)
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_masking_on_a_gpu_gives_the_logits_of_the_cpu():
+    tokens, documents = packed([[5, 1, 20, 7], [33], [17, 16]])
+    model = noisy(small(2))
+    expected = model(tokens, documents=documents)
+    found = model.cuda()(tokens.cuda(), documents=documents.cuda())
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-2, rtol=1e-2)
 
 
 class CountProducts(TorchDispatchMode):
