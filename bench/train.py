@@ -1,9 +1,10 @@
 """Training speed on the CPU beside peers: `python -m bench.train [small|medium|loader] [--json]`.
 
-One process, two threads, fp32, the same batch of random tokens, AdamW, clipping at 1. Ours is the whole engine of
-pretraining (DeepSpeed, the chunked loss); the peers are plain loops over `LlamaForCausalLM` of `transformers`, eager and
-compiled, and over litgpt's model, compiled as its own pretraining does. `matmul` is how much of PyTorch's rate for large fp32
-matrix products the model's FLOPs make up, `matmul_fastest` the same of the faster library, which ours uses (`model/cpu.py`).
+One process, two threads that do not spin while they wait, fp32, the same batch of random tokens, AdamW, clipping at 1. Ours is
+the whole engine of pretraining (DeepSpeed, the chunked loss); the peers are plain loops over `LlamaForCausalLM` of
+`transformers`, eager and compiled, and over litgpt's model, compiled as its own pretraining does. `matmul` is how much of
+PyTorch's rate for large fp32 matrix products the model's FLOPs make up, `matmul_fastest` the same of the faster library, which
+ours uses (`model/cpu.py`).
 
 litgpt's packages want others than ours, so it is looked for alone: `pip install --no-deps --target FOLDER/litgpt litgpt
 lightning lightning-utilities pytorch-lightning torchmetrics jsonargparse`, then `--peer-dir FOLDER`.

@@ -62,7 +62,7 @@ def _pair(module: str, shape: str, ours: str, peer: str, rounds: int) -> dict[st
 
 def run_worker(module: str, worker: str, shape: str) -> dict[str, Any]:
     """What a worker found, in a process of its own."""
-    threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} | {"OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(
         [sys.executable, "-m", module, shape, "--worker", worker],
         env=os.environ | threads | {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false"},

@@ -22,6 +22,8 @@ def run_rank(stage: str, config: str, job: str) -> None:
     They are named, not imported, so that a signal that comes while torch is loading is caught too.
     """
     die_with_parent()
+    # Read when torch is loaded: threads that wait for another of theirs leave the processor to whoever has work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = main(stage, config, job)
     sys.stdout.flush()
     sys.stderr.flush()
