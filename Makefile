@@ -11,7 +11,7 @@ STAMP := $(VENV)/.set-up
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## virtual environment, pinned packages, KenLM's trainer (the command is then .venv/bin/quipu)
+setup: $(STAMP) ## virtual environment, pinned packages, KenLM's trainer, compiled kernels (the command is then .venv/bin/quipu)
 
 demo: setup ## raw corpora to an evaluated model on this machine, then the report (about 10 minutes)
 	$(BIN)/quipu run configs/demo.yaml
@@ -56,5 +56,6 @@ $(STAMP): constraints/cpu.txt pyproject.toml docker/build-kenlm
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/cpu.txt -e '.[dev]'
 	@echo "quipu: building KenLM's trainer"
 	@docker/build-kenlm $(VENV)
+	@$(BIN)/python -m tasks.kernels
 	@touch $(STAMP)
 	@echo "quipu: set up; the command is $(BIN)/quipu"

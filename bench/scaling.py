@@ -1,9 +1,11 @@
 """Memory and time as a corpus grows: `python -m bench.scaling [CASE…] [--scale 1.0] [--json]`.
 
 Each case runs its stages through the engine, as a recipe would, over a generated corpus and over one several times larger,
-with two workers, and over the smaller one with one worker too. Memory is the largest PSS of any one worker (and of the process
-that leads them), sampled, with `--json` also by step; `anonymous` is the part that is no mapped file. The figures of
-docs/performance.md take 0.5 and 4 GB for the group-bys, 0.1 and 0.5 GB for the rest: at most 40 minutes and 25 GB of disk.
+with two workers, and over the smaller one with one worker too. Time is the clock's; the CPU seconds of all processes say the
+same on a machine that others use. Memory is the largest PSS of any one worker (and of the process that leads them), sampled,
+with `--json` also by step; `anonymous` is the part that is no mapped file; `rss` is the kernel's own peak, unsampled. The
+figures of docs/performance.md take 0.5 and 4 GB for the group-bys, 0.1 and 0.5 GB for the rest: at most 40 minutes and 25 GB
+of disk. A smaller `--scale` measures buffers that the smaller corpus does not fill.
 """
 
 import argparse
@@ -72,6 +74,7 @@ def measure(name: str, megabytes: int, workers: int, folder: str) -> dict[str, A
         for size in (WARM_UP, megabytes):
             place = Path(folder) / str(size)
             case.prepare(Store(place / "store"), _recipe(case, place, size), place / "raw", size * 10**6)
+        os.sync()  # the disk is not to be busy with the corpus while its stages are timed
         return {}
     executor = LocalExecutor(workers)
     try:
@@ -82,16 +85,16 @@ def measure(name: str, megabytes: int, workers: int, folder: str) -> dict[str, A
             step = Step()
             engine = Engine(store, recipe, executor, step)
             with Peaks(executor, step) as peaks:
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), _cpu_seconds(executor)
                 stages = _needed(recipe, case.until, made)
                 for stage in stages:
                     made[stage.name] = engine.run(stage, made)
-                seconds = time.perf_counter() - began
+                seconds, cpu = time.perf_counter() - began, _cpu_seconds(executor) - cpu
             for stage in stages:
                 shutil.rmtree(place / "store" / stage.name)
     finally:
         executor.close()
-    return {"seconds": seconds, "digest": made[case.until].digest, **peaks.figures()}
+    return {"seconds": seconds, "cpu_seconds": cpu, "digest": made[case.until].digest, **peaks.figures()}
 
 
 class Step(Progress):
@@ -114,20 +117,30 @@ class Peaks:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._lead = 0.0
         self._workers: dict[str, tuple[float, float]] = {}  # by step
+        self._rss = 0.0
 
     def figures(self) -> dict[str, Any]:
-        """Peak PSS in MiB of a worker, of its anonymous part and of the lead; and the former by step."""
+        """Peak PSS in MiB of a worker, of its anonymous part and of the lead, the first two by step too; peak RSS of a worker."""
         steps = {step: [round(whole), round(anonymous)] for step, (whole, anonymous) in self._workers.items()}
         worker, anonymous = (round(max(peak[at] for peak in self._workers.values()), 1) for at in (0, 1))
-        return {"worker": worker, "worker_anonymous": anonymous, "lead": round(self._lead, 1), "steps": steps}
+        return {
+            "worker": worker,
+            "worker_anonymous": anonymous,
+            "worker_rss": round(self._rss, 1),
+            "lead": round(self._lead, 1),
+            "steps": steps,
+        }
 
     def __enter__(self) -> "Peaks":
+        for pid in self._executor.pids():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._rss = max((_peak_rss(pid) for pid in self._executor.pids()), default=0.0)
 
     def _watch(self) -> None:
         pause = 0.0
@@ -168,14 +181,18 @@ def _row(name: str, sizes: list[int], folder: Path) -> dict[str, Any]:
         "bytes": [size * 10**6 for size in sizes],
         "seconds_one_worker": round(alone["seconds"], 2),
         "seconds": [round(run["seconds"], 2) for run in (small, large)],
+        "cpu_seconds": [round(run["cpu_seconds"], 2) for run in (small, large)],
         "mb_per_s": [round(size / run["seconds"], 2) for size, run in zip(sizes, (small, large), strict=True)],
         "worker_mib": [run["worker"] for run in (small, large)],
         "worker_anonymous_mib": [run["worker_anonymous"] for run in (small, large)],
+        "worker_rss_mib": [run["worker_rss"] for run in (small, large)],
         "steps_mib": [run["steps"] for run in (small, large)],
         "lead_mib": [run["lead"] for run in (small, large)],
         "memory_ratio": round(large["worker"] / small["worker"], 3),
+        "rss_ratio": round(large["worker_rss"] / small["worker_rss"], 3),
         "anonymous_ratio": round(large["worker_anonymous"] / small["worker_anonymous"], 3),
         "linearity": round(large["seconds"] / small["seconds"] * sizes[0] / sizes[1], 3),
+        "cpu_linearity": round(large["cpu_seconds"] / small["cpu_seconds"] * sizes[0] / sizes[1], 3),
         "speed_up": round(alone["seconds"] / small["seconds"], 2),
     }
 
@@ -200,8 +217,8 @@ def _show(row: dict[str, Any], as_json: bool) -> None:
             f"worker {row['worker_mib'][place]:,.0f} MiB ({row['worker_anonymous_mib'][place]:,.0f} anonymous), "
             f"lead {row['lead_mib'][place]:,.0f} MiB"
         )
-    memory = f"memory x {row['memory_ratio']} (anonymous x {row['anonymous_ratio']})"
-    said = f"{memory}, time over size x {row['linearity']}, two workers x {row['speed_up']}"
+    memory = f"memory x {row['memory_ratio']} (anonymous x {row['anonymous_ratio']}, RSS x {row['rss_ratio']})"
+    said = f"{memory}, time over size x {row['linearity']} (CPU x {row['cpu_linearity']}), two workers x {row['speed_up']}"
     print(f"{'':<20} {said}", flush=True)
 
 
@@ -297,6 +314,14 @@ def _to_be_judged(store: Store, recipe: Recipe, folder: Path, size: int) -> Inpu
     return made
 
 
+def _cpu_seconds(executor: LocalExecutor) -> float:
+    """Of this process and of the workers and what they have waited for, since each began."""
+    ticks = 0
+    for pid in [os.getpid(), *executor.pids()]:
+        ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _pss(pid: int) -> tuple[float, float]:
     """PSS of a process and its anonymous part, MiB."""
     try:
@@ -305,6 +330,12 @@ def _pss(pid: int) -> tuple[float, float]:
         return 0.0, 0.0
     found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss")}
     return found.get("Pss", 0.0), found.get("Pss_Anon", 0.0)
+
+
+def _peak_rss(pid: int) -> float:
+    """Peak RSS of a process, MiB: whole pages of what it shares with others, too."""
+    found = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(found[0].split()[1]) / 1024
 
 
 CASES = {

@@ -118,22 +118,23 @@ def _save_run(folder: Path, number: int, keys: np.ndarray, rows: np.ndarray) -> 
 
 
 class _Run:
-    """One run: searched where it is mapped, read by ordinary reads, so that only what is being worked on is in memory."""
+    """One run: mapped while it is searched, read by ordinary reads, so that only what is worked on is in memory and open."""
 
     def __init__(self, shard: int, path: Path) -> None:
         self._shard, self._paths = np.uint64(shard), (path, path.with_name(path.name.replace("keys", "rows")))
-        self._keys, self._rows = (_load(each) for each in self._paths)
+        self._layouts = [(each.dtype, each.offset) for each in map(_load, self._paths)]
 
     def places(self, edges: list[int]) -> list[int]:
         """Where each edge falls among the ascending keys; the last edge may be 2**64."""
-        inside = np.searchsorted(self._keys, np.array([edge for edge in edges if edge < 2**64], np.uint64)).tolist()
-        return inside + [len(self._keys)] * (len(edges) - len(inside))
+        keys = _load(self._paths[0])
+        inside = np.searchsorted(keys, np.array([edge for edge in edges if edge < 2**64], np.uint64)).tolist()
+        return inside + [len(keys)] * (len(edges) - len(inside))
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """(keys, documents) of [start, stop)."""
         keys, rows = (
-            np.fromfile(path, mapped.dtype, stop - start, offset=mapped.offset + start * mapped.itemsize)
-            for path, mapped in zip(self._paths, (self._keys, self._rows), strict=True)
+            np.fromfile(path, dtype, stop - start, offset=offset + start * dtype.itemsize)
+            for path, (dtype, offset) in zip(self._paths, self._layouts, strict=True)
         )
         return keys, (self._shard << ROW_BITS) | rows
 

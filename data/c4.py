@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from data.language import LanguageConfig, identify, load_model, model_path
 from data.section import FilePath
 
 SOURCE = "c4"
+_JSON_NAME = re.compile(r"\.jsonl?(\.gz)?$", re.IGNORECASE)
 _LINE_BYTES = 64 << 20  # longest line of a json.gz that is read
 
 
@@ -90,6 +92,8 @@ def _released(path: Path, funnel: Funnel) -> Iterator[dict[str, Any]]:
 
 
 def _is_json(path: Path) -> bool:
+    if _JSON_NAME.search(path.name):
+        return True  # whatever its first bytes have become
     try:
         with _open(path) as (file, _):
             return file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from data.columns import filter_documents, replace, texts
 from data.documents import read_batches
-from data.duplicates import PartitionWriter, RepeatedKeys, document_number, hash_text, repeated_keys
+from data.duplicates import PartitionWriter, RepeatedKeys, document_number, hash_text, met_before, repeated_keys
 from data.funnel import Funnel
 from data.section import Section
 from data.sentences import count_sentences, split_sentences
@@ -40,12 +40,12 @@ class C4DedupConfig(Section):
         return partitions
 
 
-def hash_urls(documents: Path, output: Path, config: C4DedupConfig) -> Funnel:
+def hash_urls(documents: Path, output: Path, config: C4DedupConfig, shard: int = 0) -> Funnel:
     """Map step of pages: hashes of the normalised addresses of one shard into the directory `output`."""
     funnel = Funnel()
     with PartitionWriter(output, config.partitions, rows=3) as writer:
         for batch in read_batches([documents], columns=["id", "url"]):
-            writer.add(_url_keys(batch["id"].to_pylist(), batch["url"].to_pylist()))
+            writer.add(_url_keys(batch["id"].to_pylist(), batch["url"].to_pylist(), shard))
             funnel.count("addresses hashed", batch.num_rows)
     return funnel
 
@@ -69,15 +69,16 @@ def duplicates(partition_files: list[Path], output: Path, config: C4DedupConfig)
     return funnel
 
 
-def remove_urls(documents: Path, duplicates: list[Path], output: Path, config: C4DedupConfig) -> Funnel:
-    """Keep one page per normalised address, that with the smallest id; pages without an address all stay."""
-    known = RepeatedKeys(duplicates)
+def remove_urls(documents: Path, duplicates: list[Path], output: Path, config: C4DedupConfig, shard: int = 0) -> Funnel:
+    """Keep one page per normalised address, that with the smallest id; pages without an address stay.
+
+    Of a page that was read twice, under one id, the first stays: that of the lowest `shard`, numbered as in `hash_urls`.
+    """
+    known, met = RepeatedKeys(duplicates), set[tuple[int, int]]()
 
     def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
-        urls = table["url"].to_pylist()
-        later = np.zeros(len(urls), np.bool_)
-        later[[bool(url) for url in urls]] = known.later(_url_keys(table["id"].to_pylist(), urls))
-        return table, ["repeated address" if gone else None for gone in later]
+        keys = _url_keys(table["id"].to_pylist(), table["url"].to_pylist(), shard)
+        return table, ["repeated address" if gone else None for gone in known.later(keys) | met_before(keys, met)]
 
     return filter_documents(documents, output, judge)
 
@@ -106,8 +107,9 @@ def remove_spans(documents: Path, duplicates: list[Path], output: Path, config: 
     return filter_documents(documents, output, judge, funnel)
 
 
-def _url_keys(ids: list[str], urls: list[str | None]) -> npt.NDArray[np.uint64]:
-    columns = [(url_hash(url), document_number(id), 0) for id, url in zip(ids, urls, strict=True) if url]
+def _url_keys(ids: list[str], urls: list[str | None], shard: int) -> npt.NDArray[np.uint64]:
+    """Keys (3, n): address (without one, id), document, shard."""
+    columns = [(url_hash(url) if url else hash_text(id), document_number(id), shard) for id, url in zip(ids, urls, strict=True)]
     return np.array(columns, np.uint64).reshape(-1, 3).T
 
 

@@ -10,17 +10,20 @@ A key file is one `.npy` array of u64 with shape (1, n): hashes, or (3, n): hash
 """
 
 import hashlib
+import mmap
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 Keys = npt.NDArray[np.uint64]  # (1, n) or (3, n)
-KEYS_AT_ONCE = 4 << 20  # keys held by one step of the reduce: some 100 MB each for sorting
+KEYS_AT_ONCE = 1 << 20  # keys held by one step of the reduce: some 25 MB, with documents and positions 100
+_FILES_OPEN = 64
 _BUFFER_BYTES = 1 << 20
 
 
@@ -133,36 +136,48 @@ def repeated_keys(partition_files: list[Path], output: Path, keys_at_once: int =
 
 
 class RepeatedKeys:
-    """The look-up step, over the reduced files of all partitions, in order; the files are mapped, not loaded."""
+    """The look-up step, over the reduced files of all partitions, in order.
+
+    The files are mapped, not loaded, and let go of after each look-up: of files of any size no more than one is ever resident.
+    """
 
     def __init__(self, paths: list[Path]) -> None:
-        self._files = [np.load(path, mmap_mode="r") for path in paths]
+        self._partitions = len(paths)
+        self._file = lru_cache(_FILES_OPEN)(lambda number: np.load(paths[number], mmap_mode="r"))
 
     def repeated(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Mask of the hashes that occur more than once in the corpus."""
-        return self._places(hashes)[0]
+        mask = np.zeros(len(hashes), np.bool_)
+        for file, mine in self._partitioned(hashes):
+            mask[mine] = _find(file[0], hashes[mine])[1]
+        return mask
 
     def later(self, keys: Keys) -> npt.NDArray[np.bool_]:
         """Mask of the keys (3, n) that repeat an earlier occurrence: all but the first of each repeated hash."""
-        mask, owner, place = self._places(keys[0])
-        for number, file in enumerate(self._files):
-            mine = np.flatnonzero(mask & (owner == number))
-            first = file[1:, place[mine]]
-            mask[mine] = (first != keys[1:, mine]).any(axis=0)
+        mask = np.zeros(keys.shape[1], np.bool_)
+        for file, mine in self._partitioned(keys[0]):
+            places, repeated = _find(file[0], keys[0, mine])
+            mask[mine] = repeated & (file[1:, places] != keys[1:, mine]).any(axis=0)
         return mask
 
-    def _places(
-        self, hashes: npt.NDArray[np.uint64]
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        owner = partition_of(hashes, len(self._files))
-        place = np.zeros(len(hashes), np.int64)
-        mask = np.zeros(len(hashes), np.bool_)
-        for number, file in enumerate(self._files):
-            mine = np.flatnonzero(owner == number)
-            if len(mine) and file.shape[1]:
-                at = np.minimum(np.searchsorted(file[0], hashes[mine]), file.shape[1] - 1)
-                place[mine], mask[mine] = at, file[0][at] == hashes[mine]
-        return mask, owner, place
+    def _partitioned(self, hashes: npt.NDArray[np.uint64]) -> Iterator[tuple[Keys, npt.NDArray[np.int64]]]:
+        """Every file that may know some of the hashes, and which hashes those are, ascending: near ones are found together."""
+        order = np.argsort(hashes)
+        bounds = np.searchsorted(partition_of(hashes[order], self._partitions), np.arange(self._partitions + 1))
+        for number in np.flatnonzero(np.diff(bounds)).tolist():
+            file = self._file(number)
+            if file.shape[1]:
+                yield file, order[bounds[number] : bounds[number + 1]]
+                file._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def met_before(keys: Keys, met: set[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    """Mask of the keys whose hash and document stand before them or in `met`, to which all are added: records read twice."""
+    mask = np.zeros(keys.shape[1], np.bool_)
+    for at, pair in enumerate(zip(keys[0].tolist(), keys[1].tolist(), strict=True)):
+        mask[at] = pair in met
+        met.add(pair)
+    return mask
 
 
 def partition_of(hashes: npt.NDArray[np.uint64], partitions: int) -> npt.NDArray[np.int64]:
@@ -170,6 +185,12 @@ def partition_of(hashes: npt.NDArray[np.uint64], partitions: int) -> npt.NDArray
     if partitions == 1:
         return np.zeros(len(hashes), np.int64)
     return (hashes >> np.uint64(64 - (partitions.bit_length() - 1))).astype(np.int64)
+
+
+def _find(ascending: npt.NDArray[np.uint64], hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Where each hash stands, or would stand, and whether it is there."""
+    places = np.minimum(np.searchsorted(ascending, hashes), len(ascending) - 1)
+    return places, ascending[places] == hashes
 
 
 def _sorted(keys: Keys) -> Keys:

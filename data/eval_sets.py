@@ -2,7 +2,8 @@
 
 Benchmarks come in many shapes (JSON lines, a JSON array, CSV); an item is reduced to its question, choices, the
 right answer and every text it holds, so that a new benchmark needs no code. Item ids are the file's own where it has
-them, else the position.
+them, else the position. Labels may stand in a file of their own (PIQA, SIQA, WinoGrande): `valid-labels.lst`, one a line,
+tells the answers of `valid.jsonl` beside it.
 """
 
 import csv
@@ -23,13 +24,14 @@ ITEMS = pa.schema(
         ("benchmark", pa.string()),
         ("split", pa.string()),  # as the benchmark says: `dev` items are examples, never questions; null if it does not
         ("id", pa.string()),
-        ("question", pa.string()),
+        ("question", pa.string()),  # after the passage that it is about, if there is one
         ("choices", pa.list_(pa.string())),
         ("answer", pa.string()),  # text of the right answer, null if the item does not tell
         ("texts", pa.list_(pa.string())),  # everything a model is shown or must say
     ]
 )
 _QUESTION = ("question", "stem", "ctx", "goal", "query", "prompt", "sentence", "input", "problem", "instruction", "text")
+_PASSAGE = ("context", "passage", "article")
 _CHOICES = ("choices", "options", "endings")
 _NUMBERED_CHOICES = (  # the last character is the label by which the answer names them
     ("sol1", "sol2"),
@@ -57,6 +59,7 @@ _IDS = ("id", "task_id", "ind", "qid", "question_id", "idx")
 _NOT_TEXT = frozenset(
     (*_IDS, "label", "split", "split_type", "source", "source_id", "url", "category", "type", "answerKey", "entry_point")
 )
+_LABELS = "-labels.lst"  # in the place of the suffix of the items' file
 _CSV_COLUMNS = ("question", "A", "B", "C", "D", "answer")  # of a file without a header, as MMLU's
 _MOST_BYTES = 1 << 30  # a benchmark is small; what is larger is a mistake in the recipe
 
@@ -87,6 +90,9 @@ def normalise(benchmark: str, position: int, record: dict[str, Any]) -> dict[str
     question = next((flat[name] for name in _QUESTION if isinstance(flat.get(name), str) and flat[name].strip()), None)
     identity = next((str(flat[name]) for name in _IDS if isinstance(flat.get(name), str | int)), str(position))
     answer = _answer(flat, choices, labels)
+    passage = next((flat[name] for name in _PASSAGE if isinstance(flat.get(name), str) and flat[name].strip()), None)
+    if not choices and answer in ("yes", "no"):  # BoolQ
+        choices = ["yes", "no"]
     texts = list(_texts(record))
     if question and answer:
         texts.append(f"{question} {answer}")
@@ -94,7 +100,7 @@ def normalise(benchmark: str, position: int, record: dict[str, Any]) -> dict[str
         "benchmark": benchmark,
         "split": record["split"] if isinstance(record.get("split"), str) else None,
         "id": valid_text(identity),
-        "question": valid_text(question) if question else None,
+        "question": valid_text(f"{passage} {question}" if passage and passage != question else question) if question else None,
         "choices": [valid_text(choice) for choice in choices],
         "answer": valid_text(answer) if answer else None,
         "texts": list(dict.fromkeys(valid_text(text) for text in texts if text.strip())),
@@ -102,18 +108,50 @@ def normalise(benchmark: str, position: int, record: dict[str, Any]) -> dict[str
 
 
 def _records(paths: list[Path], funnel: Funnel) -> Iterator[dict[str, Any]]:
-    for path in paths:
-        name = path.name.removesuffix(".gz")
-        if name.endswith((".csv", ".tsv")):
-            yield from _csv_records(_read(path), "\t" if name.endswith(".tsv") else ",")
-        elif name.endswith(".json"):
-            yield from _json_records(path, funnel)
-        elif name.endswith((".jsonl", ".ndjson")):
-            for line in _read(path).split("\n"):
-                if line.strip():
-                    yield from _one(line, funnel)
-        else:
-            raise CorpusError(path, "an evaluation set must be .jsonl, .json, .csv or .tsv (may be .gz)")
+    labels = {_stem(path): path for path in paths if path.name.endswith(_LABELS)}
+    items = [path for path in paths if not path.name.endswith(_LABELS)]
+    for stem in sorted(labels.keys() - {_stem(path) for path in items}):
+        raise CorpusError(labels[stem], f"labels without their items; name {stem.name}.jsonl, which lies beside it, too")
+    for path in items:
+        found = _records_of(path, funnel)
+        yield from _labelled(path, list(found), labels[_stem(path)]) if _stem(path) in labels else found
+
+
+def _stem(path: Path) -> Path:
+    """`piqa/valid` of `piqa/valid.jsonl` and of `piqa/valid-labels.lst`."""
+    name = path.name.removesuffix(_LABELS) if path.name.endswith(_LABELS) else Path(path.name.removesuffix(".gz")).stem
+    return path.with_name(name)
+
+
+def _records_of(path: Path, funnel: Funnel) -> Iterator[dict[str, Any]]:
+    name = path.name.removesuffix(".gz")
+    if name.endswith((".csv", ".tsv")):
+        yield from _csv_records(_read(path), "\t" if name.endswith(".tsv") else ",")
+    elif name.endswith(".json"):
+        yield from _json_records(path, funnel)
+    elif name.endswith((".jsonl", ".ndjson")):
+        for line in _read(path).split("\n"):
+            if line.strip():
+                yield from _one(line, funnel)
+    else:
+        raise CorpusError(path, f"an evaluation set must be .jsonl, .json, .csv or .tsv (may be .gz), its labels …{_LABELS}")
+
+
+def _labelled(path: Path, records: list[dict[str, Any]], labels_path: Path) -> Iterator[dict[str, Any]]:
+    """Items with the labels of another file: a letter, or a number that counts from 0 or from 1 throughout the file."""
+    labels = _read(labels_path).split()
+    if len(labels) != len(records):
+        raise CorpusError(labels_path, f"holds {len(labels)} labels for the {len(records)} items of {path.name}; fetch both anew")
+    counts = [len(_choices(record)[0]) for record in records]
+    numbers = {label for label in labels if label.isdecimal()}
+    first = 0 if "0" in numbers else 1
+    if numbers and first and str(max(counts)) not in numbers:
+        raise CorpusError(labels_path, f"cannot tell whether {', '.join(sorted(numbers))} count from 0 or from 1: add more items")
+    for number, (record, label, count) in enumerate(zip(records, labels, counts, strict=True), start=1):
+        place = int(label) - first if label.isdecimal() else ord(label) - ord("A") if len(label) == 1 else -1
+        if not 0 <= place < count:
+            raise CorpusError(labels_path, f"line {number}: {label!r} names none of the {count} choices of the item")
+        yield {**{name: value for name, value in record.items() if name not in _ANSWER}, "label": place}
 
 
 def _one(line: str, funnel: Funnel) -> Iterator[dict[str, Any]]:
@@ -195,8 +233,12 @@ def _answer(flat: dict[str, Any], choices: list[str], labels: list[str]) -> str 
     if isinstance(answer, str):
         if answer in labels:
             return choices[labels.index(answer)]
+        if answer in choices:
+            return answer
         place = ord(answer) - ord("A") if len(answer) == 1 else -1
-        return choices[place] if 0 <= place < len(choices) else (answer if answer in choices else None)
+        if answer.isdecimal() and ("answerA" in flat or not any(labels)):
+            place = int(answer) - (1 if "answerA" in flat else 0)  # SIQA from 1; HellaSwag, whose endings have no labels, from 0
+        return choices[place] if 0 <= place < len(choices) else None
     return None
 
 

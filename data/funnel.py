@@ -66,6 +66,14 @@ class Funnel:
             self.samples[rule] = merged[:SAMPLES_PER_RULE]
         return self
 
+    def drops(self) -> "Funnel":
+        """What was dropped alone: the share of the first of two steps in the funnel of both."""
+        funnel = Funnel()
+        funnel.dropped.update(self.dropped)
+        funnel.rows_in = sum(self.dropped.values())
+        funnel.samples = {rule: rows for rule, rows in self.samples.items() if rule in self.dropped}
+        return funnel
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` reads it back."""
         return {

@@ -7,6 +7,7 @@ twice and never held. The thresholds are those of the public reproduction (the p
 """
 
 import re
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import replace as with_limits
@@ -34,6 +35,7 @@ LANGUAGES = {
     "smali": "smali",
 }  # fmt: skip
 _LANGUAGE_OF = {extension: language for language, extensions in LANGUAGES.items() for extension in extensions.split()}
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar", ".zip")
 _WHOLE_NAMES = {"Dockerfile", "Makefile"}
 _VENDORED = re.compile(
     r"(?:^|/)(?:vendor|vendored|_vendor|third[_-]?party|node_modules|bower_components|Godeps|external)/", re.IGNORECASE
@@ -210,6 +212,8 @@ def _eight_bit(content: bytes) -> str:
 
 def _from_archive(path: Path | Loose, config: GitHubConfig, funnel: Funnel) -> Iterator[_File]:
     licenses = _licenses(path, config)
+    if isinstance(path, Path) and path.is_file() and path.name.lower().endswith(_PACKED) and not _is_packed(path):
+        raise CorpusError(path, "neither a tar nor a zip, as its name says" if path.stat().st_size else "the file is empty")
     alone = "" in licenses  # a licence at the root: the whole archive is one repository
     name = stem(path.name) if isinstance(path, Path) else ""
 
@@ -252,6 +256,11 @@ def _licenses(path: Path | Loose, config: GitHubConfig) -> dict[str, str]:
         refused = sorted(license for license in known.values() if not _permitted(license, config))
         licenses[folder] = (refused or sorted(known.values()))[0]
     return licenses
+
+
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or tarfile.is_tarfile(path)
 
 
 def _nearest(licenses: dict[str, str], folder: str) -> str:

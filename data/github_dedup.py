@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from data.columns import filter_documents, texts
 from data.documents import read_batches
-from data.duplicates import Keys, PartitionWriter, RepeatedKeys, document_number, hash_text, repeated_keys
+from data.duplicates import Keys, PartitionWriter, RepeatedKeys, document_number, hash_text, met_before, repeated_keys
 from data.funnel import Funnel
 from data.section import Section
 
@@ -32,12 +32,12 @@ class GitHubDedupConfig(Section):
         return value
 
 
-def hash_contents(documents: Path, output: Path, config: GitHubDedupConfig) -> Funnel:
+def hash_contents(documents: Path, output: Path, config: GitHubDedupConfig, shard: int = 0) -> Funnel:
     """Map step: hashes of the texts of one file of documents, one key file per partition in the directory `output`."""
     funnel = Funnel()
     with PartitionWriter(output, config.partitions, rows=3) as writer:
         for batch in read_batches([documents], columns=["id", "text"]):
-            writer.add(_keys(batch))
+            writer.add(_keys(batch, shard))
             funnel.count("contents hashed", batch.num_rows)
     return funnel
 
@@ -49,19 +49,24 @@ def repeated_contents(partition_files: list[Path], output: Path, config: GitHubD
     return funnel
 
 
-def drop_repeated(documents: Path, duplicates: list[Path], output: Path, config: GitHubDedupConfig) -> Funnel:
-    """Write `documents` without the files whose content another file with a smaller id has."""
-    known = RepeatedKeys(duplicates)
+def drop_repeated(documents: Path, duplicates: list[Path], output: Path, config: GitHubDedupConfig, shard: int = 0) -> Funnel:
+    """Write `documents` without the files whose content another file with a smaller id has.
+
+    Of a file that was read twice, under one id, the first stays: that of the lowest `shard`, numbered as in `hash_contents`.
+    """
+    known, met = RepeatedKeys(duplicates), set[tuple[int, int]]()
 
     def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
-        return table, [RULE if later else None for later in known.later(_keys(table))]
+        keys = _keys(table, shard)
+        return table, [RULE if gone else None for gone in known.later(keys) | met_before(keys, met)]
 
     return filter_documents(documents, output, judge)
 
 
-def _keys(table: pa.Table | pa.RecordBatch) -> Keys:
+def _keys(table: pa.Table | pa.RecordBatch, shard: int) -> Keys:
     ids = table["id"].to_pylist()
     keys = np.zeros((3, len(ids)), np.uint64)
     keys[0] = np.array([hash_text(text) for text in texts(table)], np.uint64)
     keys[1] = np.array([document_number(id) for id in ids], np.uint64)
+    keys[2] = shard
     return keys

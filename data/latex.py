@@ -7,9 +7,9 @@ expanded paper is cut. So a commented section, one made by a macro and one insid
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, count, islice
 from typing import Literal
 
 from pydantic import Field
@@ -34,6 +34,7 @@ _HAS_CLASS = re.compile(r"(?m)^[^%\n]{0,200}\\document(?:class|style)\b")
 _HAS_BODY = re.compile(r"(?m)^[^%\n]{0,200}\\begin\s{0,3}\{document\}")
 _IS_PART = re.compile(r"\\documentclass\s{0,3}(?:\[[^\]]{0,200}\])?\s{0,3}\{(?:standalone|subfiles|letter)\}")
 _IS_PACKAGE = re.compile(r"\\(?:ProvidesPackage|NeedsTeXFormat|ProvidesFile)\b")
+_PLAIN_TITLE = re.compile(r"[ \t\n*]*+\{([^\\{}\[\]#%]*+)\}")
 
 
 class LatexConfig(Section):
@@ -78,12 +79,17 @@ def main_file(files: Mapping[str, str]) -> str | None:
 
     def rank(name: str) -> tuple[int, int, int, str]:
         text = files[name]
-        score = 2 * bool(_HAS_CLASS.search(text)) + bool(_HAS_BODY.search(text)) - bool(_IS_PART.search(text))
+        score = 2 * _has_class(text) + ("{document}" in text and bool(_HAS_BODY.search(text)))
+        score -= "\\documentclass" in text and bool(_IS_PART.search(text))
         return -score, name.count("/"), -len(text), name
 
     sources = [name for name in files if name.lower().endswith((".tex", ".ltx", ".latex", ".txt")) or "." not in name]
     sources = sources or [name for name in files if not name.lower().endswith((".sty", *_DRAWINGS))]
     return min(sources, key=rank) if len(sources) > 1 else next(iter(sources), None)
+
+
+def _has_class(text: str) -> bool:
+    return "\\document" in text and bool(_HAS_CLASS.search(text))
 
 
 def _stops(files: Mapping[str, str]) -> Stops:
@@ -110,7 +116,7 @@ def _included(text: str, name: str, stops: Stops) -> Tokens | None:
     if name.endswith(".sty"):  # an author's own macros, not a package of the distribution that travels along
         return None if _IS_PACKAGE.search(text) else tokenize(text, at_is_letter=True, stops=stops)
     tokens = tokenize(text, stops=stops)
-    start = _environment_at(tokens, "\\begin", "document") if _HAS_CLASS.search(text) else None
+    start = _environment_at(tokens, "\\begin", "document") if _has_class(text) else None
     if start is None:
         return tokens
     end = _environment_at(tokens, "\\end", "document", start)
@@ -131,7 +137,7 @@ def _environment_at(tokens: Tokens, command: str, name: str, start: int = 0) -> 
 def _cut(tokens: Tokens, config: LatexConfig) -> Tokens:
     start = _environment_at(tokens, "\\begin", "document")
     body = tokens[start + 4 :] if start is not None else tokens
-    first = next((index for index in range(len(body)) if body[index] in _SECTIONS and _title(body, index) is not None), None)
+    first = next((index for index in _places(body, 0, _SECTIONS) if _title(body, index) is not None), None)
     if first is None:
         if config.without_sections == "drop":
             return []
@@ -150,7 +156,7 @@ def _without_references(body: Tokens, first: int, keep_appendix: bool) -> Tokens
     out: Tokens = []
     in_references = False  # below a heading "References" that a hand-made list follows
     start = first  # what begins here is copied up to the next place of interest
-    for index in [place for place in range(first, len(body)) if body[place] in _PLACES]:
+    for index in _places(body, first, _PLACES):
         if index < start:
             continue  # inside what has gone
         token, left = body[index], list[str]()
@@ -180,8 +186,15 @@ def _without_references(body: Tokens, first: int, keep_appendix: bool) -> Tokens
     return out if in_references else out + body[start:]
 
 
+def _places(body: Tokens, start: int, commands: Set[str]) -> Iterator[int]:
+    """Where in `body`, from `start` on, one of `commands` stands."""
+    return compress(count(start), map(commands.__contains__, islice(body, start, None)))
+
+
 def _title(body: Tokens, index: int) -> str | None:
     """The title of the section command at `index`; None if no title follows, as in `\\titleformat{\\section}`."""
+    if index + 1 < len(body) and isinstance(body[index + 1], Span) and (plain := _PLAIN_TITLE.match(body[index + 1])):
+        return plain[1]
     ahead = _ahead(body, index + 1)
     in_option = False
     for skipped, token in zip(range(40), ahead, strict=False):

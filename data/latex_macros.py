@@ -10,6 +10,7 @@ A space after a call stays: TeX swallows it, but it is harmless in mathematics a
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from data.latex_definitions import (
     CONDITIONALS,
@@ -28,6 +29,7 @@ from data.latex_tokens import BLANKS, Raw, Span, Stops, pieces
 _BORDERS = {"{": 1, "\\begin": 1, "}": -1, "\\end": -1}
 _OPEN, _CLOSE = ["{"], ["}"]
 NO_STOPS = Stops(frozenset(), frozenset())
+Template = list[str | int]
 Load = Callable[[str], tuple[str, Tokens] | None]
 _DEPTH_OF_INPUTS = 20
 _STEPS_PER_TOKEN = 16  # tokens read back by nested calls; papers stay below 5
@@ -83,6 +85,8 @@ class _Expander(TokenReader):
         self.files: list[str] = []
         self.loaded: set[str] = set()
         self.special = {*_COMMANDS, *CONDITIONALS, *self.switches, END_OF_FILE}  # all that is more than text
+        self.simple: dict[str, tuple[str, int]] = {}  # macros that are mere text: the text as one token, its length in tokens
+        self.templates: dict[str, Template | None] = {}  # the same of macros with parameters; None: more than text
         self.unforeseen = False  # a name was defined that may stand in a span
 
     def run(self, tokens: Tokens) -> Expansion:
@@ -99,7 +103,7 @@ class _Expander(TokenReader):
         return self.result
 
     def _plain(self) -> None:
-        """Emit the tokens on top of the stack that mean nothing here: most of a paper, so all at once."""
+        """Emit the tokens on top of the stack that mean nothing here, or are simple macros: most of a paper, so all at once."""
         pending, special = self.pending, self.special
         start = len(pending)
         while start and pending[start - 1] not in special:
@@ -107,9 +111,27 @@ class _Expander(TokenReader):
         if start < len(pending):
             top = pending[: start - 1 if start else None : -1]
             del pending[start:]
-            self.result.tokens += top
-            self.uncounted.append(top)
-            self._grow(sum(map(len, top)))
+            self._emit_all(top)
+
+    def _emit_all(self, tokens: Tokens) -> None:
+        """Emit tokens none of which is special, with the text of simple macros for their calls."""
+        if self.simple and not self.simple.keys().isdisjoint(tokens):
+            tokens = self._with_simple(tokens)
+        self.result.tokens += tokens
+        self.uncounted.append(tokens)
+        self._grow(sum(map(len, tokens)))
+
+    def _with_simple(self, tokens: Tokens) -> Tokens:
+        out, simple = Tokens(), self.simple
+        calls = steps = 0
+        for token in tokens:
+            if token in simple and type(token) is str:
+                token, size = simple[token]
+                calls += 1
+                steps += size
+            out.append(token)
+        self._count_calls(calls, steps)
+        return out
 
     def _groups(self) -> int:
         """How many groups are open here."""
@@ -169,6 +191,9 @@ class _Expander(TokenReader):
     def _call(self, token: str, macro: Macro) -> None:
         if not (macro.parameters or macro.opaque or macro.delimiters):
             self._push_body(macro, [])
+            self._simplify(token, macro.body)
+            return
+        if self._filled(token, macro):
             return
         taken: Tokens = []
         values = None if macro.opaque else self._values(macro, taken)
@@ -181,11 +206,67 @@ class _Expander(TokenReader):
 
     def _push_body(self, macro: Macro, values: list[Tokens]) -> None:
         body = substitute(macro.body, values) if values else macro.body
-        self.result.expanded += 1
+        self._count_calls(1, len(body))
+        if not self.unforeseen and not self.local and self.special.isdisjoint(body):
+            self._emit_all(body)
+        else:
+            self.push(body)
+
+    def _count_calls(self, calls: int, tokens: int) -> None:
+        self.result.expanded += calls
         if self.result.expanded > self.max_expansions:
             raise MacroLimit(f"more than {self.max_expansions} macro calls")
-        self.step(len(body))
-        self.push(body)
+        self.step(tokens)
+
+    def _simplify(self, name: str, body: Tokens) -> None:
+        """Let calls of a macro without parameters be replaced without a look at each, if its body is mere text."""
+        text = self._mere_text(body)
+        if text:
+            self.simple[name] = (text, len(body))
+            self.special.discard(name)
+
+    def _mere_text(self, body: Tokens) -> str:
+        """`body` as one token, if nothing in it can mean anything before the next definition; else nothing."""
+        known = (self.special, self.simple.keys(), self.stops.commands)
+        if not body or not all(names.isdisjoint(body) for names in known):
+            return ""
+        if any(type(token) is Raw or "\n" in token for token in body):
+            return ""
+        text = Span("".join(body))
+        return body[0] if len(body) == 1 else text if pieces(text) == body else ""
+
+    def _filled(self, token: str, macro: Macro) -> bool:
+        """Emit a macro with the groups right behind the call as its arguments, if all that is mere text."""
+        if self.unforeseen or self.local or macro.delimiters or macro.opaque or macro.default is not None:
+            return False
+        found = self.groups_ahead(macro.parameters)
+        if found is None:
+            return False
+        if token not in self.templates:
+            self.templates[token] = self._template(macro)
+        if (template := self.templates[token]) is None:
+            return False
+        values = self.pop_groups(found)
+        self._count_calls(1, len(macro.body))
+        parts = [values[part] if isinstance(part, int) else part for part in template]
+        self._emit_all([part for part in parts if part])
+        return True
+
+    def _template(self, macro: Macro) -> Template | None:
+        """The body of a macro: its text as tokens, and numbers of arguments (from 0)."""
+        out: Template = []
+        for is_parameter, run in groupby(macro.body, lambda token: token[0] == "#" and type(token) is not Raw):
+            part = list(run)
+            if is_parameter:
+                numbers = [int(token[1]) - 1 if len(token) == 2 and token[1].isdigit() else -1 for token in part]
+                if not all(0 <= number < macro.parameters for number in numbers):
+                    return None
+                out += numbers
+            elif text := self._mere_text(part):
+                out.append(text)
+            else:
+                return None
+        return out
 
     def _values(self, macro: Macro, taken: Tokens) -> list[Tokens] | None:
         values: list[Tokens] = []
@@ -335,13 +416,21 @@ class _Expander(TokenReader):
         self._watch_for(name)
 
     def _watch_for(self, name: str) -> None:
+        self._forget_simple()
         self.special.add(name)
         self.unforeseen = self.unforeseen or name not in self.stops.commands
+
+    def _forget_simple(self) -> None:
+        """A name means something else from now on; what is still simple shows at its next call."""
+        self.special.update(self.simple)
+        self.simple.clear()
+        self.templates.clear()
 
     def _close_group(self) -> None:
         self.uncounted.append(_CLOSE)
         while self.local and self.local[-1][0] > self._groups():
             _, name, macro = self.local.pop()
+            self._forget_simple()
             if macro is None:
                 self.macros.pop(name, None)
             else:

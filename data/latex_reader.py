@@ -11,6 +11,8 @@ from data.latex_tokens import Raw, Span, pieces
 Tokens = list[str]
 END_OF_FILE = Raw("\x00")
 STEPS_ALWAYS = 1_000_000
+_GROUP = r"\{((?:[^\\{}]++|\\[\s\S]|\{(?:[^\\{}]++|\\[\s\S])*+\})*+)\}"  # in it, groups one deep
+_GROUPS = [re.compile(_GROUP * count) for count in range(10)]
 _PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
 
 
@@ -79,6 +81,19 @@ class TokenReader:
         taken[-1] = token[0]
         self.pending.append(token[1:])
         return [token[0]]
+
+    def groups_ahead(self, count: int) -> re.Match[str] | None:
+        """`count` times a `{group}` at the beginning of the span on top; nothing is popped."""
+        span = self.pending[-1] if self.pending else ""
+        return _GROUPS[count].match(span) if isinstance(span, Span) else None
+
+    def pop_groups(self, found: re.Match[str]) -> tuple[str, ...]:
+        """Pop what `groups_ahead` found; the contents, as spans."""
+        span = self.pending.pop()
+        self.step(len(found.groups()) + 1 + (len(span) >> 10))
+        if found.end() < len(span):
+            self.pending.append(type(span)(span[found.end() :]))
+        return tuple(map(type(span), found.groups()))
 
     def optional(self, taken: Tokens) -> Tokens | None:
         """The content of `[...]`, or None without popping anything."""

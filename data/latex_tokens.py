@@ -9,17 +9,18 @@ later step looks into.
 import re
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
 from itertools import groupby
 from string import ascii_letters
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BLANKS = " \t"
 _WORD = re.compile(r"\\(?:[A-Za-z]+|[\s\S]?)")
-_WORD_AT = re.compile(r"\\(?:[A-Za-z@]+|[\s\S]?)")  # between \makeatletter and \makeatother
 _TOKEN = re.compile(rf"{_WORD.pattern}|[^\\{{}}\[\]#%]+|[{{}}\[\]]|#+[0-9]?")
-_TOKEN_AT = re.compile(_TOKEN.pattern.replace("A-Za-z", "A-Za-z@", 1))
-_BORDER = r"\\(?:begin|end)\{[A-Za-z*]{1,32}\}"
-_STOP = re.compile(rf"{_BORDER}|{_WORD.pattern}|%")
-_STOP_AT = re.compile(rf"{_BORDER}|{_WORD_AT.pattern}|%")
+_TOKEN_AT = re.compile(_TOKEN.pattern.replace("A-Za-z", "A-Za-z@", 1))  # between \makeatletter and \makeatother
 _ENVIRONMENT = re.compile(r"\s{0,8}\{([A-Za-z]{1,24}\*?)\}")
 _VERB_START = re.compile(r"\*?\s?([^\sA-Za-z*{])")
 _BRACKETED = re.compile(r"(?:\[[^\]\n]{0,500}\])?")
@@ -33,10 +34,12 @@ _LANGUAGE = re.compile(r"(?:\{[^{}\n]{0,40}\})?")
 _WORD_END = re.compile(r"\\[A-Za-z@]+\Z")
 _LETTERS, _LETTERS_AT = re.compile(r"[A-Za-z]+"), re.compile(r"[A-Za-z@]+")
 _BORDERS = ("\\begin", "\\end")
-_NAME = re.compile(r"\{([A-Za-z*]{1,32})\}")
-
-
-_LOOKED_INTO = frozenset({"%", "\\begin", "\\end", "\\makeatletter", "\\makeatother", *_VERB, *_RAW_ARGUMENT})
+_WORD_LETTERS = frozenset(ascii_letters + "@")
+_LETTER = re.compile(r"[A-Za-z]")
+_NAME = re.compile(r"[A-Za-z*]{1,32}")
+_LETTERING = ("\\makeatletter", "\\makeatother")
+_PAUSES = frozenset({"\\begin", *_LETTERING, *_VERB, *_RAW_ARGUMENT})  # behind which source is read in another way
+_OPAQUE = frozenset(f"\\begin{{{name}}}" for name in _VERBATIM | _HIDDEN)
 
 
 class Raw(str):
@@ -64,6 +67,23 @@ class Stops:
     commands: Set[str]
     environments: Set[str]
 
+    @cached_property
+    def borders(self) -> dict[str, tuple[str, ...]]:
+        """The tokens of `\\begin{name}` and `\\end{name}`, for environments whose names are of letters and stars."""
+        return _borders(frozenset(self.environments))
+
+    @cached_property
+    def names(self) -> Set[str]:
+        """All that is looked for."""
+        return {*_PAUSES, "\\end", *self.borders, *self.commands}
+
+    @cached_property
+    def keys(self) -> "np.ndarray":
+        """Their hashes."""
+        from data.latex_stops import keys_of
+
+        return keys_of(self.names)
+
 
 def tokenize(source: str, at_is_letter: bool = False, stops: Stops | None = None) -> list[str]:
     """Tokens of `source` without comments, in time linear in its length. Never raises.
@@ -85,19 +105,35 @@ def pieces_of(span: Span) -> Iterator[re.Match[str]]:
 
 def render(tokens: Iterable[str]) -> str:
     """Source of `tokens`: spaces where two tokens would grow together; outside verbatim at most one empty line in a row."""
+    from data.latex_lines import tidy
+
     source = [token for token in tokens if token]
-    parted = [
-        f"{token} " if following[0] in ascii_letters and _ends_in_word(token) else token
-        for token, following in zip(source, [*source[1:], " "], strict=False)
-    ]
-    if Raw not in set(map(type, parted)):
-        return _tidy("".join(parted))
-    verbatim = groupby(parted, lambda token: type(token) is Raw and not _WORD_END.match(token))
-    return "".join("".join(run) if is_raw else _tidy("".join(run)) for is_raw, run in verbatim)
+    for at in _LETTER.finditer("".join([token[0] for token in source]), 1):
+        if _ends_in_word(source[at.start() - 1]):
+            source[at.start() - 1] += " "
+    if Raw not in set(map(type, source)):
+        return tidy("".join(source))
+    verbatim = groupby(source, lambda token: type(token) is Raw and not _WORD_END.match(token))
+    return "".join("".join(run) if is_raw else tidy("".join(run)) for is_raw, run in verbatim)
+
+
+@lru_cache(maxsize=8)
+def _borders(environments: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    names = (name for name in environments | _VERBATIM | _HIDDEN if _NAME.fullmatch(name))
+    return {f"{border}{{{name}}}": (border, "{", name, "}") for name in names for border in _BORDERS}
+
+
+@cache
+def _pause_keys() -> "np.ndarray":
+    from data.latex_stops import keys_of
+
+    return keys_of(_PAUSES | _OPAQUE)
 
 
 def _ends_in_word(token: str) -> bool:
     """Whether a token, or the last one of a span, is a control sequence of letters."""
+    if token[-1] not in _WORD_LETTERS:
+        return False
     at = token.rfind("\\")
     if at < 0 or not (_LETTERS if type(token) is Span else _LETTERS_AT).fullmatch(token, at + 1) or token.endswith("\\@"):
         return False
@@ -107,79 +143,85 @@ def _ends_in_word(token: str) -> bool:
     return (at - start) % 2 == 0  # an even number of backslashes before it are line ends
 
 
-def _tidy(text: str) -> str:
-    if " \n" not in text and "\t\n" not in text and "\n\n\n" not in text:
-        return text
-    *lines, last = text.split("\n")  # the last piece goes on in verbatim text, or is the end
-    kept: list[str] = []
-    for line in lines:
-        line = line.rstrip(BLANKS)
-        if line or len(kept) < 2 or kept[-1]:
-            kept.append(line)
-    return "\n".join([*kept, last])
+_NO_STOPS = Stops(frozenset(), frozenset())
 
 
 class _Tokenizer:
     def __init__(self, source: str, at_is_letter: bool, stops: Stops | None) -> None:
         self.source, self.position, self.whole = source, 0, stops is None
-        environments = _VERBATIM | _HIDDEN | (stops.environments if stops else set())
-        borders = [f"{border}{{{name}}}" for border in _BORDERS for name in environments]
-        self.stops = _LOOKED_INTO.union(borders, stops.commands if stops else ())
+        self.stops = stops or _NO_STOPS
+        self.plain = self.stops.commands - _PAUSES if stops else frozenset[str]()  # nothing is read with them
         self.tokens: list[str] = []
         self._letters(at_is_letter)
         self.missing_ends: set[str] = set()  # environments without an end, and
         self.no_url_before = 0  # where URLs have been looked for: nothing is searched twice, the time stays linear
 
     def run(self) -> list[str]:
-        size = len(self.source)
-        while self.position < size:
-            stop = self._stretch()
-            if stop == "%":
-                self._comment()
-            elif stop:
-                self._control(stop)
+        from data.latex_stops import characters, find_stops, room
+
+        source, searched = self.source, 0
+        codes, found = characters(source), room(source)
+        while searched < len(source):
+            at = max(searched, self.position)
+            count, searched = find_stops(codes, at, self.at_is_letter, self.stops.keys, _pause_keys(), found)
+            self._add(found[0, :count].tolist(), found[1, :count].tolist())
+        self._text(len(source))
         return self.tokens
 
-    def _stretch(self) -> str:
-        """Add what stands before the next stop, and move behind the stop (before it, if it is a comment's sign)."""
-        source, begin, stops = self.source, self.position, self.stops
-        self.position = end = len(source)
-        for match in self.stop.finditer(source, begin):
-            if (stop := match[0]) in stops:
-                end = match.start()
-                if len(stop) > 2 and stop[-1] == "}":
-                    stop = stop[: stop.index("{")]
-                self.position = end if stop == "%" else end + len(stop)
-                break
-        else:
-            stop = ""
-        if end > begin:
-            text = source[begin:end]
+    def _add(self, begins: list[int], ends: list[int]) -> None:
+        """Add the stops that stand between `begins` and `ends`, and what stands before each."""
+        source, plain, names, span, position = self.source, self.plain, self.stops.names, self.span, self.position
+        add = self.tokens.append
+        for begin, end in zip(begins, ends, strict=True):
+            if begin < position:  # inside what was read with another
+                continue
+            stop = source[begin:end]
+            if stop in plain:
+                if begin > position:
+                    add(span(source[position:begin]))
+                add(stop)
+                position = end
+            elif stop == "%" or stop in names:
+                self.position = position
+                self._text(begin)
+                self.position = end
+                self._stop(stop, begin)
+                position = self.position
+        self.position = position
+
+    def _text(self, end: int) -> None:
+        """Add what stands before the stop at `end`."""
+        if end > self.position:
+            text = self.source[self.position : end]
             self.tokens += self.cut(text) if self.whole else [self.span(text)]
-        return stop
+
+    def _stop(self, stop: str, begin: int) -> None:
+        """Add a stop, which begins at `begin` and behind which the position is, and what must be read with it."""
+        if stop == "%":
+            self._comment(begin)
+        elif (border := self.stops.borders.get(stop)) is not None:
+            if stop not in _OPAQUE or not self._environment(begin):
+                self.tokens += border
+        elif stop in _PAUSES:
+            self._pause(stop, begin)
+        else:
+            self.tokens.append(stop)
+
+    def _pause(self, stop: str, begin: int) -> None:
+        if stop in _LETTERING:
+            self._letters(stop == "\\makeatletter")
+        elif not (self._environment(begin) if stop == "\\begin" else stop in _VERB and self._verb(stop)):
+            self.tokens.append(stop)
+            if stop in _RAW_ARGUMENT:
+                self._raw_argument()
 
     def _letters(self, at_is_letter: bool) -> None:
-        self.word, self.stop = (_WORD_AT, _STOP_AT) if at_is_letter else (_WORD, _STOP)
+        self.at_is_letter = at_is_letter
         self.cut, self.span = (_TOKEN_AT.findall, SpanAt) if at_is_letter else (_TOKEN.findall, Span)
 
-    def _control(self, token: str) -> None:
-        if token == "\\begin" and self._environment():
-            return
-        if token in _VERB and self._verb(token):
-            return
-        if token in ("\\makeatletter", "\\makeatother"):
-            self._letters(token == "\\makeatletter")
-            return
-        self.tokens.append(token)
-        if token in _RAW_ARGUMENT:
-            self._raw_argument()
-        elif token in _BORDERS and (name := _NAME.match(self.source, self.position)):
-            self.tokens += ["{", name[1], "}"]
-            self.position = name.end()
-
-    def _environment(self) -> bool:
+    def _environment(self, begin: int) -> bool:
         """`\\begin{verbatim} ... \\end{verbatim}` as one Raw token, `comment` as nothing; False for all others."""
-        match = _ENVIRONMENT.match(self.source, self.position)
+        match = _ENVIRONMENT.match(self.source, begin + len("\\begin"))
         if match is None or match[1] not in _VERBATIM | _HIDDEN or match[1] in self.missing_ends:
             return False
         end = self.source.find(f"\\end{{{match[1]}}}", match.end())
@@ -188,7 +230,7 @@ class _Tokenizer:
             return False
         end += len(match[1]) + len("\\end{}")
         if match[1] in _VERBATIM:
-            self.tokens.append(Raw(self.source[self.position - len("\\begin") : end]))
+            self.tokens.append(Raw(self.source[begin:end]))
         self.position = end
         return True
 
@@ -231,11 +273,10 @@ class _Tokenizer:
             self.tokens += ["{", Raw(self.source[start + 1 : end]), "}"]
             self.position = end + 1
 
-    def _comment(self) -> None:
+    def _comment(self, begin: int) -> None:
         source = self.source
-        end = self._line_end(self.position)
-        line_start = source.rfind("\n", 0, self.position) + 1
-        before = source[line_start : self.position]
+        end = self._line_end(begin)
+        before = "" if source[begin - 1 : begin] == "\n" else source[source.rfind("\n", 0, begin) + 1 : begin]
         if not before.strip(BLANKS):  # the line holds nothing else: it goes as a whole
             self._strip_blanks()
             self.position = min(end + 1, len(source))
@@ -274,6 +315,8 @@ class _Tokenizer:
 
     def _strip_blanks(self) -> None:
         last = self.tokens[-1] if self.tokens else ""
+        if not last or last[-1] not in BLANKS:
+            return
         stripped = last.rstrip(BLANKS)
         if isinstance(last, Span):
             if (len(stripped) - len(stripped.rstrip("\\"))) % 2:  # the first blank is that of a control sequence

@@ -92,16 +92,12 @@ def remove_lines(documents: Path, hashes: Path, duplicates: list[Path], output: 
     """
     from data.line_hashing import line_starts, without_lines
 
-    known, funnel, at = RepeatedKeys(duplicates), Funnel(), 0
-    file = hashes / LINES_NAME
-    lines = np.memmap(file, "<u8", "r") if file.stat().st_size else np.empty(0, np.uint64)  # nothing cannot be mapped
+    known, funnel = RepeatedKeys(duplicates), Funnel()
 
     def judge(table: pa.Table) -> tuple[pa.Table, list[str | None]]:
-        nonlocal at
         pages = pc.fill_null(table["text"].combine_chunks(), "")
         starts = line_starts(pages)
-        mine = lines[at : at + starts[-1]]
-        at += len(mine)
+        mine = np.fromfile(lines, "<u8", int(starts[-1]))
         if config.keep == "none":
             remove = known.repeated(mine)
         else:
@@ -114,7 +110,8 @@ def remove_lines(documents: Path, hashes: Path, duplicates: list[Path], output: 
         shown = pc.if_else(pa.array(filled), left, pages)
         return replace(table, text=shown), [None if some else "no line left" for some in filled.tolist()]
 
-    return filter_documents(documents, output, judge, funnel)
+    with (hashes / LINES_NAME).open("rb") as lines:
+        return filter_documents(documents, output, judge, funnel)
 
 
 def _placed(hashes: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64], ids: list[str]) -> npt.NDArray[np.uint64]:

@@ -11,6 +11,8 @@ The result depends on the documents, not on their shards.
 
 import hashlib
 import json
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -27,6 +29,7 @@ from data.section import Section
 from data.tokenise import read_tokens, token_type
 
 _UNIT = np.dtype([("row", "<u4"), ("offset", "<u4"), ("length", "<u4"), ("start", "<u8")])  # of a shard: where a piece goes
+_BLOCK_TOKENS = 1 << 20  # tokens that `scatter` lays down at a time
 _MOST_SHUFFLED, _SHUFFLES = 200_000, 20  # pieces up to which chance is tried out, and how often
 _L1_SHARES = {
     "commoncrawl": 0.67,
@@ -101,13 +104,13 @@ def scatter(tokenised: Path, plan: Path, output: Path, shard: int) -> Funnel:
     """Map: cut one tokenised shard by the row file each piece goes to.
 
     `output` is one file that `gather` can read in a few places: two int64 (bytes of an id, pieces), bounds of every row file
-    in pieces and tokens, the pieces, the tokens. Memory: the tokens of the shard, and those that it gives.
+    in pieces and tokens, the pieces, the tokens, and how often each id of the vocabulary is a target in them (int64), for
+    `count_targets`. Memory: the tokens of the shard.
     """
     layout, files = _layout(plan), len(row_files(plan))
     bounds = np.load(plan / "bounds.npy")
     units = np.load(plan / "units.npy", mmap_mode="r")[bounds[shard] : bounds[shard + 1]]
-    table = pq.read_table(str(tokenised), columns=["id", "tokens"], memory_map=False, use_threads=False)
-    tokens, documents = read_tokens(table)
+    ids, tokens, documents = _documents(tokenised)
     span = layout["rows_per_file"] * layout["context_length"]  # file k holds stream positions [k span, (k + 1) span]
     start, length = units["start"].astype(np.int64), units["length"].astype(np.int64)
     first = np.maximum(start - 1, 0) // span
@@ -119,17 +122,30 @@ def scatter(tokenised: Path, plan: Path, output: Path, shard: int) -> Funnel:
     low = np.maximum(start[unit], file * span)
     high = np.minimum(start[unit] + length[unit], (file + 1) * span + 1)
     source = documents[units["row"][unit]] + units["offset"][unit] + (low - start[unit])
-    ids = table["id"].cast(pa.binary()).to_numpy().astype(bytes) if len(table) else np.empty(0, "S1")
     pieces = np.empty(len(unit), _piece_type(ids.dtype.itemsize))
     pieces["start"], pieces["length"], pieces["id"] = low, high - low, ids[units["row"][unit]]
     starts = np.searchsorted(file, np.arange(files + 1))
     bounds = np.stack([starts, np.concatenate([[0], np.cumsum(high - low)])[starts]], axis=1)
+    context_only = tokens[source[low == file * span]]  # the first id of a row file; the file before ends with it, as a target
+    targets = -np.bincount(context_only, minlength=layout["vocab_size"])
     with output.open("wb") as out:
-        for part in (np.array([ids.dtype.itemsize, len(pieces)]), bounds, pieces, _ranges(tokens, source, high - low)):
+        for part in (np.array([ids.dtype.itemsize, len(pieces)]), bounds, pieces):
             part.tofile(out)
+        for block in _blocks_of_ranges(tokens, source, high - low):
+            block.tofile(out)
+            targets += np.bincount(block, minlength=len(targets))
+        targets.tofile(out)
     funnel = Funnel()
     funnel.count("tokens placed", int(length.sum()))
     return funnel
+
+
+def count_targets(scattered: list[Path], vocab_size: int) -> np.ndarray:
+    """How often each id of the vocabulary is predicted in the training rows, int64, out of what `scatter` wrote of all shards."""
+    counts = np.zeros(vocab_size, np.int64)
+    for path in scattered:
+        counts += np.fromfile(path, np.int64, offset=path.stat().st_size - counts.nbytes)
+    return counts
 
 
 def gather(scattered: list[Path], plan: Path, output: Path, number: int) -> Funnel:
@@ -193,15 +209,32 @@ def pack_validation(
         return funnel
     wanted = rows * context_length + 1
     order = order[: int(np.searchsorted(ends, wanted)) + 1]
-    tables = [pq.read_table(str(path), memory_map=False, use_threads=False) for path in tokenised]
-    tokens, bounds = read_tokens(pa.concat_tables(tables))
-    place = index.row[order] + np.concatenate([[0], np.cumsum([len(table) for table in tables])])[index.shard[order]]
     lengths = index.length[order].astype(np.int64)
     lengths[-1] -= int(lengths.sum()) - wanted
-    ids = pa.concat_tables(tables)["id"].combine_chunks().take(pa.array(place))
+    chosen, place = _chosen(tokenised, index.shard[order], index.row[order])
+    tokens, bounds = read_tokens(chosen)
+    ids = chosen["id"].combine_chunks().take(pa.array(place))
     stream = _ranges(tokens, bounds[place], lengths)
     write_rows(output, pack(stream, lengths, pa.array([source] * len(ids)), ids, context_length, vocab_size))
     return funnel
+
+
+def _chosen(tokenised: list[Path], shards: np.ndarray, rows: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    """The documents of which shard and row are given, and where each stands in that table. One row group is held besides."""
+    parts, by_place = [], np.lexsort((rows, shards))
+    for shard in np.unique(shards).tolist():
+        mine, first = np.sort(rows[shards == shard]), 0
+        with pq.ParquetFile(str(tokenised[shard]), memory_map=False, pre_buffer=False) as file:
+            for group in range(file.num_row_groups):
+                last = first + file.metadata.row_group(group).num_rows
+                here = mine[slice(*np.searchsorted(mine, [first, last]))]
+                if len(here):
+                    table = file.read_row_group(group, columns=["id", "tokens"], use_threads=False)
+                    parts.append(table.take(pa.array(here - np.uint32(first))))
+                first = last
+    place = np.empty(len(rows), np.int64)
+    place[by_place] = np.arange(len(rows))
+    return pa.concat_tables(parts), place
 
 
 def materialise(
@@ -254,6 +287,13 @@ class _Index:
         h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return np.lexsort((self.length, h ^ (h >> np.uint64(31))))
+
+
+def _documents(tokenised: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids as fixed-width bytes, token ids end to end, and int64 bounds of the documents of a tokenised shard."""
+    table = pq.read_table(str(tokenised), columns=["id", "tokens"], memory_map=False, use_threads=False)
+    ids = table["id"].cast(pa.binary()).to_numpy().astype(bytes) if len(table) else np.empty(0, "S1")
+    return ids, *read_tokens(table)
 
 
 def _joined(parts: list[np.ndarray], dtype: Any) -> np.ndarray:
@@ -355,6 +395,15 @@ def _ranges(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.n
         out[at : at + length] = values[start : start + length]
         at += length
     return out
+
+
+def _blocks_of_ranges(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """What `_ranges` gives, in blocks of about _BLOCK_TOKENS."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(_BLOCK_TOKENS, total, _BLOCK_TOKENS), "right")
+    for first, last in pairwise(np.unique([0, *cuts, len(lengths)])):
+        yield _ranges(values, starts[first:last], lengths[first:last])
 
 
 def _summary(

@@ -8,6 +8,7 @@ file compressed record by record allows. What was lost is counted.
 import mmap
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -68,6 +69,8 @@ def records(path: Path, kinds: Collection[str], funnel: Funnel, max_bytes: int) 
             damaged = True
             position = _next_start(path, magic, last)
     if not found:
+        if _is_arc(path):
+            raise CorpusError(path, "an ARC file, the format before WARC: convert it, for instance with `warcio recompress`")
         raise CorpusError(path, "no WARC record in it: not a WARC or WET file, or wholly damaged")
     if not damaged and not short and not _ends_cleanly(path, magic, last):
         funnel.note("truncated records", _place(path, last))
@@ -104,6 +107,14 @@ def _magic(path: Path) -> bytes:
     if not start:
         raise CorpusError(path, "the file is empty", 0)
     return next((magic for magic in (_GZIP, _ZSTD) if start.startswith(magic)), _PLAIN)
+
+
+def _is_arc(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(1 << 12)
+    with suppress(zlib.error):
+        start = zlib.decompressobj(wbits=31).decompress(start, 16) if start.startswith(_GZIP) else start
+    return start.startswith(b"filedesc:")
 
 
 def _next_start(path: Path, magic: bytes, after: int) -> int | None:

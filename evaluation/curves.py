@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 ALL = "all"
 Point = tuple[float, float]
-_BESIDE = ("data", "heldout", "sources")  # kinds of rows that may share a step with a row of training
+_BESIDE = ("data", "heldout", "sources", "rollback")  # kinds of rows that may share a step with a row of training
 
 
 def read_curve(path: Path) -> list[Mapping[str, Any]]:
@@ -23,6 +23,7 @@ def read_curve(path: Path) -> list[Mapping[str, Any]]:
     for row in _json_lines(path):
         if isinstance(row, Mapping) and is_figure(row.get("step")):
             named = row["kind"] if row.get("kind") in _BESIDE else ""
+            named += f" {row.get('skipped')}" if named == "rollback" else ""  # a run may go back to one step twice
             rows[row["step"], bool(_by_source(row)), named, bool(row.get("final"))] = row
     return [rows[key] for key in sorted(rows)]
 

@@ -1,4 +1,7 @@
-"""A checkpoint of ours as a `LanguageModel`, so that benchmarks see no difference to any other model."""
+"""A checkpoint of ours as a `LanguageModel`, so that benchmarks see no difference to any other model.
+
+A Hugging Face Llama's folder is one as well: our transformer computes it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +22,11 @@ class LocalModel:
         self.batch_tokens, self.batch_size = batch_tokens, batch_size
 
     @classmethod
-    def open(cls, folder: Path | str, tokenizer: Path | str | None = None, *, device: str = "cpu") -> "LocalModel":
-        """The model of a folder and the tokenizer in it, unless another is given; raises CorpusError if either is unfit."""
-        from data.tokenizer import Tokenizer
-        from model.checkpoint_format import TOKENIZER, load_model
+    def open(cls, folder: Path | str, *, device: str = "cpu") -> "LocalModel":
+        """The model of a folder, ours or Hugging Face's, and the tokenizer in it; raises CorpusError if either is unfit."""
+        from model.chat import open_model
 
-        return cls(load_model(folder, device=device), Tokenizer.load(tokenizer or Path(folder) / TOKENIZER))
+        return cls(*open_model(Path(folder), device))
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """log P(completion | context); a context too long for the model loses its beginning, not its end."""

@@ -67,6 +67,23 @@ def evaluate(model: LanguageModel, items: Iterable[Item], config: MultipleChoice
     return Scores(credit / len(items), wilson(credit, len(items)), len(items), chance, ties)
 
 
+def evaluate_sets(model: LanguageModel, rows: Iterable[Mapping[str, Any]], config: MultipleChoiceConfig) -> dict[str, Scores]:
+    """Scores by benchmark of rows of evaluation sets (`data.eval_sets.ITEMS`); one without an askable item is left out.
+
+    Asked are the items of the split `test`, else all but `dev`, whose items are the examples. Raises ValueError.
+    """
+    by_benchmark: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_benchmark.setdefault(row["benchmark"], []).append(row)
+    scores = {}
+    for name, items in sorted(by_benchmark.items()):
+        examples = askable(item for item in items if item["split"] == "dev")
+        questions = askable([item for item in items if item["split"] == "test"] or (i for i in items if i["split"] != "dev"))
+        if questions:
+            scores[name] = evaluate(model, questions, config, examples)
+    return scores
+
+
 def askable(rows: Iterable[Mapping[str, Any]]) -> list[Item]:
     """Of the rows of an evaluation set (`data.eval_sets.ITEMS`), those with a question, choices and one that is right.
 

@@ -18,7 +18,7 @@ from evaluation.language_model import LanguageModel
 ALL = "all"
 
 
-class PerplexityConfig(Section):
+class HeldOutLossConfig(Section):
     """How much held-out text is scored."""
 
     max_documents: int | None = Field(default=200, ge=1)  # chosen: per source; null is all
@@ -42,7 +42,7 @@ class HeldOutLoss:
 
 
 def held_out_loss(
-    model: LanguageModel, documents: Iterable[Mapping[str, Any]], config: PerplexityConfig
+    model: LanguageModel, documents: Iterable[Mapping[str, Any]], config: HeldOutLossConfig
 ) -> dict[str, HeldOutLoss]:
     """Loss per source and over `all`, of documents with `source` and `text`; the first `max_documents` of each source."""
     chosen = _first_of_each(documents, config.max_documents)

@@ -15,7 +15,8 @@ from model.pretrain_config import PretrainConfig
 LIVE_PARAMETERS = 1_000_000_000  # DeepSpeed's default for ZeRO 3: gathered at once
 FORMULA = (
     "N: parameters of a GPU's slice of the model. weights: bytes·N, over the ranks under ZeRO 3, and what is gathered; "
-    "gradients: 4·N, over the ranks under ZeRO 2 and 3; optimizer: 12·N (bf16) or 8·N (fp32), over the ranks under ZeRO 1 to 3"
+    "gradients: 4·N, over the ranks under ZeRO 2 and 3 (fp32: also 1); optimizer: 12·N, over the ranks under ZeRO 1 to 3 "
+    "(fp32 without ZeRO: 8·N)"
 )
 
 
@@ -93,7 +94,7 @@ def memory_per_gpu(model: ModelConfig, config: PretrainConfig, gpus: int, rows: 
     output = 2 * 4 * model.vocab_size * model.dim  # gradient of the output matrix, made with the loss; and scaled
     return Memory(
         weights=element * (_share(parameters, ranks, config, 3) + gathered),
-        gradients=4 * _share(parameters, ranks, config, 2),
+        gradients=4 * _share(parameters, ranks, config, 2 if config.precision == "bf16" else 1),
         optimizer=0 if config.offload_optimizer else _optimizer(parameters, ranks, config),
         activations=tokens * (model.n_layers * layer + again + outside) + 2 * 4 * logits + output,
         buffers=bucket * (4 + element) if ranks > 1 else 0,
@@ -109,7 +110,8 @@ def host_bytes(model: ModelConfig, config: PretrainConfig, gpus: int) -> float:
 
 
 def _optimizer(parameters: float, ranks: float, config: PretrainConfig) -> float:
-    return (12 if config.precision == "bf16" else 8) * _share(parameters, ranks, config, 1)
+    """Two moments in fp32, and fp32 weights to be updated: of fp32 too, ZeRO keeps those of its share."""
+    return (12 if config.precision == "bf16" or config.zero_stage else 8) * _share(parameters, ranks, config, 1)
 
 
 def _share(parameters: float, ranks: float, config: PretrainConfig, least_stage: int) -> float:

@@ -32,6 +32,7 @@ class Defaults(BaseModel):
     top_p: float
     max_new_tokens: int
     seed: int
+    stop: list[str] = []
 
 
 class Message(BaseModel):
@@ -53,6 +54,7 @@ class Question(BaseModel):
     top_p: float = Field(gt=0, le=1)
     max_new_tokens: int = Field(ge=1)
     seed: int = Field(ge=0, le=2**32)
+    stop: list[str] = Field(default=[], max_length=16)
 
 
 class ChatServer(ThreadingHTTPServer):
@@ -133,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         messages: Any = [{"role": one.role, "content": valid_text(one.content)} for one in question.messages]
         with self.server.turn:
             try:
-                reply: Reply = self.server.conversation.reply(messages, sampling, question.seed)
+                reply: Reply = self.server.conversation.reply(messages, sampling, question.seed, question.stop)
             except ValueError as error:
                 yield {"error": str(error)}
                 return

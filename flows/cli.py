@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from flows.commands import corpus, estimate, exchange, fetch, inspect, make, operate, shelve, talk
+from flows.commands import corpus, estimate, exchange, fetch, inspect, make, operate, score, shelve, talk
 
 app = typer.Typer(
     name="quipu",
@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Raw public corpora to an aligned chat model, one cached and restartable stage at a time.\n\n"
     "Example: quipu run configs/demo.yaml",
 )
-for group in (make, estimate, inspect, talk, exchange, shelve, fetch, corpus, operate):
+for group in (make, estimate, inspect, talk, score, exchange, shelve, fetch, corpus, operate):
     group.register(app)
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130

@@ -30,6 +30,7 @@ def examine(store: str) -> list[Finding]:
         _compiler,
         _lmplz,
         _language_model,
+        _kernels,
         _gpus,
         _memory,
     ]
@@ -82,6 +83,21 @@ def _language_model() -> Finding:
     except Exception as error:  # whatever keeps the model from being found is what the person must read
         return Finding("language model", "missing", str(error), "make setup")
     return Finding("language model", "ok", f"{path.name}, {path.stat().st_size:,} bytes")
+
+
+def _kernels() -> Finding:
+    from tasks.kernels import compiled
+
+    try:
+        there, kernels = compiled()
+    except Exception as error:  # as above
+        return Finding("compiled kernels", "missing", str(error), "make setup")
+    said = f"{there} of {kernels} for this processor"
+    if there == kernels:
+        return Finding("compiled kernels", "ok", said)
+    return Finding(
+        "compiled kernels", "note", f"{said}; the first run waits for the others", f"{sys.executable} -m tasks.kernels"
+    )
 
 
 def _gpus() -> Finding:

@@ -1,4 +1,5 @@
-"""What a process that computes on a CPU sets once: whose matrix products are used, and that freed memory is kept.
+"""What a process that computes on a CPU sets once: whose matrix products are used, how many of them are kept compiled, and
+that freed memory is kept.
 
 PyTorch hands fp32 products to MKL, which on some makers' processors leaves the widest vector instructions unused; oneDNN,
 which PyTorch carries too, uses them. It is reached through a setting that would allow rounding to bf16 where a processor has
@@ -6,14 +7,20 @@ matrix units for that, so it is taken only where products turn out to be those o
 """
 
 import ctypes
+import os
 
 import torch
 
+# Of compiled products, one a shape, in oneDNN and in what PyTorch has around it. By default 1024: about half a megabyte each,
+# and batches of tuning come in hundreds of shapes. A step of one shape has some twenty.
+CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's mallopt
 
 
 def set_up_cpu() -> None:
-    """For a training that runs on this CPU; both settings are those of the whole process."""
+    """For a training that runs on this CPU; all settings are those of the whole process, before its first product."""
+    for name, capacity in CACHES.items():
+        os.environ.setdefault(name, capacity)
     choose_products()
     keep_memory()
 

@@ -199,8 +199,12 @@ def publish(engine: Any, folder: Path, save: Callable[[dict[str, Tensor], Path],
         temporary = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         save(found, temporary)
-        shutil.rmtree(folder, ignore_errors=True)
+        former = folder.with_name(folder.name + ".old")
+        shutil.rmtree(former, ignore_errors=True)
+        if folder.exists():  # training went back behind this step, or is made again
+            os.replace(folder, former)
         os.replace(temporary, folder)
+        shutil.rmtree(former, ignore_errors=True)
     dist.barrier()
 
 

@@ -25,6 +25,7 @@ from model.checkpoint_format import (
     write_tensors,
 )
 from model.config import ModelConfig
+from model.hf_tokenizer import hf_tokenizer
 from model.transformer import Transformer
 
 _OUTSIDE = {
@@ -58,6 +59,7 @@ def export_hf(source: Path | str, target: Path | str) -> None:
     write_json(target / CONFIG, hf_config(config, dtype))
     if (source / TOKENIZER).exists():
         shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
+        write_json(target / "tokenizer.json", hf_tokenizer(source / TOKENIZER))
         write_json(target / "tokenizer_config.json", _tokenizer_config(config))
 
 
@@ -174,12 +176,10 @@ def _renamed(folder: Path, tied: bool) -> Iterator[tuple[str, Tensor]]:
 
 def _tokenizer_config(config: ModelConfig) -> dict[str, Any]:
     return {
-        "add_bos_token": True,
-        "add_eos_token": False,
         "bos_token": "<s>",
+        "clean_up_tokenization_spaces": False,
         "eos_token": "</s>",
-        "legacy": False,
         "model_max_length": config.context_length,
-        "tokenizer_class": "LlamaTokenizer",
+        "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is
         "unk_token": "<unk>",
     }

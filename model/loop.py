@@ -92,7 +92,7 @@ def train_loop(
         _log_step(log, settings, position, loss, norm, lr, batch.tokens / seconds, seconds)
         if step == settings.steps or step % settings.validate_every == 0:
             _validate(engine, objective, log, step, tokens_seen)
-        if settings.publish_every and step % settings.publish_every == 0:
+        if settings.publish_every and step % settings.publish_every == 0 and step < settings.steps:
             settings.publish(step)
         if step % settings.checkpoint_every == 0 and step < settings.steps:
             settings.checkpoints.save(engine, state)

@@ -21,7 +21,8 @@ Backend = Callable[[Sequence[Sequence[int]], Sampling, Collection[int], Sequence
 
 def open_vllm(folder: Path, model: Transformer) -> Backend:
     """A backend for the model in `folder`, of which `model` is the same weights; raises CorpusError where vLLM is missing."""
-    engine, parameters = _engine(folder, model.config.context_length)
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")  # left to itself, vLLM halves fp32
+    engine, parameters = _engine(folder, model.config.context_length, dtype)
 
     def answers(
         prompts: Sequence[Sequence[int]], sampling: Sampling, stop_ids: Collection[int], seeds: Sequence[int]
@@ -43,7 +44,7 @@ def open_vllm(folder: Path, model: Transformer) -> Backend:
 
 
 @lru_cache(maxsize=1)  # an engine fills a GPU, and the blocks of a round follow one another in a process
-def _engine(folder: Path, context: int) -> tuple[Any, Any]:
+def _engine(folder: Path, context: int, dtype: str) -> tuple[Any, Any]:
     try:
         from vllm import LLM, SamplingParams
     except ImportError as error:
@@ -51,4 +52,7 @@ def _engine(folder: Path, context: int) -> tuple[Any, Any]:
         raise CorpusError(folder, f"is to be sampled with vLLM, which cannot be imported ({error}); {hint}") from error
     with tempfile.TemporaryDirectory() as exported:
         export_hf(folder, Path(exported))
-        return LLM(exported, skip_tokenizer_init=True, max_model_len=context, generation_config="vllm"), SamplingParams
+        return (
+            LLM(exported, skip_tokenizer_init=True, max_model_len=context, dtype=dtype, generation_config="vllm"),
+            SamplingParams,
+        )

@@ -5,9 +5,11 @@ all work from this list and nothing else.
 """
 
 import difflib
+import fnmatch
 
 from data.quality import QualityRules
 from data.reference import ReferenceConfig
+from model.pretrain_config import TrainingRefused, batch_rows, step_count
 from tasks.raw_inputs import DIALOGUES, patterns, referenced_stages
 from tasks.recipe import Recipe, RecipeError, Round
 from tasks.stage import Stage
@@ -55,13 +57,13 @@ def _with_adopted(found: list[Stage], adopted: dict[str, str]) -> list[Stage]:
         raise RecipeError(
             f"adopted.{unknown[0]}: no such stage in this recipe; its stages are {', '.join(stage.name for stage in found)}"
         )
-    wanted = {stage.name for stage in found} - {name for stage in found for name in stage.inputs}
+    wanted = {stage.name for stage in found} - {name for stage in found for name in stage.depends_on}
     placed = [
         Stage(s.name, s.body, kind=s.kind, group=s.group, adopted=adopted[s.name]) if s.name in adopted else s for s in found
     ]
     for stage in reversed(placed):
         if stage.name in wanted:
-            wanted |= set(stage.inputs)
+            wanted |= set(stage.depends_on)
     return [stage for stage in placed if stage.name in wanted]
 
 
@@ -79,7 +81,7 @@ def downstream(recipe: Recipe, names: set[str]) -> set[str]:
     """The named stages and every stage that depends on one of them."""
     reached = set(names)
     for stage in stages(recipe):
-        if reached & set(stage.inputs):
+        if reached & set(stage.depends_on):
             reached.add(stage.name)
     return reached
 
@@ -89,15 +91,18 @@ def upstream(recipe: Recipe, names: set[str]) -> set[str]:
     needed = set(names)
     for stage in reversed(stages(recipe)):
         if stage.name in needed:
-            needed |= set(stage.inputs)
+            needed |= set(stage.depends_on)
     return needed
 
 
 def selection(recipe: Recipe, first: str | None, until: str | None, only: str | None) -> set[str]:
-    """Names chosen by `--from`, `--until` and `--only`: from a stage on (with what follows), until a stage, or just one."""
+    """Names chosen by `--from`, `--until` and `--only`: from a stage on (with what follows), until a stage, or just those
+    whose name fits, with the parts of other stages that they take in."""
     chosen = {stage.name for stage in stages(recipe)}
     if only:
-        return {find_stage(recipe, only).name}
+        fitting = fnmatch.filter(chosen, only) or [find_stage(recipe, only).name]
+        taken = {name for stage in stages(recipe) if stage.name in fitting for name in stage.inputs}
+        return {*fitting, *(stage.name for stage in stages(recipe) if stage.part_of and stage.name in taken)}
     if first:
         chosen &= downstream(recipe, {find_stage(recipe, first).name})
     if until:
@@ -247,12 +252,30 @@ def _together(recipe: Recipe, cleaned: dict[str, str]) -> list[Stage]:
 
 
 def _train(recipe: Recipe) -> list[Stage]:
+    """The base model, and its weights on the way to it (L1 Fig. 1-2)."""
     reads = ("model", "pretrain")
-    return [
-        Stage(
-            "pretrain", "tasks.pretrain:train_base", ("mix", "tokenizer"), reads, kind="training", seeded=True, group="pretrain"
-        )
-    ]
+    base = Stage(
+        "pretrain", "tasks.pretrain:train_base", ("mix", "tokenizer"), reads, kind="training", seeded=True, group="pretrain"
+    )
+    return [base, *(checkpoint_of(base, step) for step in _published_steps(recipe))]
+
+
+def checkpoint_of(pretrain: Stage, step: int) -> Stage:
+    """The stage that stands for the weights of one step; it is there while `pretrain` still trains."""
+    return pretrain.part(str(step), "tasks.pretrain:take_checkpoint")
+
+
+def _published_steps(recipe: Recipe) -> list[int]:
+    """Steps before the last whose weights are published; none where the mixture comes from outside and may have any size."""
+    config, context = recipe.pretrain, recipe.model.context_length
+    if config.publish_every is None or "pretrain" in recipe.adopted or ("mix" in recipe.adopted and config.steps is None):
+        return []
+    try:
+        rows = batch_rows(config, context)
+        last = config.steps or step_count(config, recipe.mixture.total_tokens // context, rows)
+    except TrainingRefused:  # training says so itself
+        return []
+    return list(range(config.publish_every, last, config.publish_every))
 
 
 def _align(recipe: Recipe) -> list[Stage]:
@@ -308,8 +331,12 @@ def _evaluate(recipe: Recipe) -> list[Stage]:
     found: list[Stage] = []
     scored = ("evaluation.multiple_choice",)
     if recipe.evaluation.benchmarks:
-        body, base = "tasks.evaluate:evaluate_checkpoints", ("pretrain", "eval-sets")
-        found.append(Stage("evaluate-pretrain", body, base, scored, kind="evaluation", group="evaluate"))
+        reads, held_out = (*scored, "evaluation.perplexity"), ("split",) if "pretrain" not in recipe.adopted else ()
+        for step in _published_steps(recipe):
+            one = ("tasks.evaluate:evaluate_checkpoint", (f"pretrain@{step}", "eval-sets", *held_out), reads)
+            found.append(Stage(f"evaluate-pretrain@{step}", *one, kind="evaluation", group="evaluate"))
+        body, base = "tasks.evaluate:evaluate_base", ("pretrain", "eval-sets", *held_out, *(stage.name for stage in found))
+        found.append(Stage("evaluate-pretrain", body, base, reads, kind="evaluation", version=2, group="evaluate"))
     if recipe.reward is None or not recipe.evaluation.benchmarks:
         return found
     judges = ("eval-sets", "prompts-read", "reward-helpfulness", "reward-safety")

@@ -10,13 +10,16 @@ def deduplicate_c4(context: StageContext) -> None:
 
     config = context.config["sources.c4.dedup"]
     documents = context.inputs["c4-read"].paths()
-    pages = repeated_in(context, "urls", hash_urls, duplicates, documents, config)
+    pages = repeated_in(context, "urls", hash_urls, duplicates, documents, config, numbered=True)
     unique = [
-        Shard(f"unique/{i:05d}.parquet", {"documents": path, "duplicates": pages, "config": config})
+        Shard(f"unique/{i:05d}.parquet", {"documents": path, "duplicates": pages, "config": config, "shard": i})
         for i, path in enumerate(documents)
     ]
-    distinct = [result.path for result in context.map(remove_urls, unique, keep=False, count=False)]
+    judged = context.map(remove_urls, unique, keep=False, count=False)
+    distinct = [result.path for result in judged]
     spans = repeated_in(context, "spans", hash_spans, duplicates, distinct, config)
+    for result in judged:
+        context.funnel.merge(result.value.drops())
     context.map(
         remove_spans,
         [
@@ -32,11 +35,11 @@ def deduplicate_github(context: StageContext) -> None:
 
     config = context.config["sources.github.dedup"]
     documents = context.inputs["github-read"].paths()
-    repeated = repeated_in(context, "contents", hash_contents, repeated_contents, documents, config)
+    repeated = repeated_in(context, "contents", hash_contents, repeated_contents, documents, config, numbered=True)
     context.map(
         drop_repeated,
         [
-            Shard(f"part-{i:05d}.parquet", {"documents": path, "duplicates": repeated, "config": config})
+            Shard(f"part-{i:05d}.parquet", {"documents": path, "duplicates": repeated, "config": config, "shard": i})
             for i, path in enumerate(documents)
         ],
     )

@@ -4,6 +4,7 @@ Take the lock, look again whether the artifact is there, open an attempt, run th
 what it declared, write the manifest last. Whatever stops it in between costs only the shards in flight.
 """
 
+import io
 import logging
 import os
 import resource
@@ -21,7 +22,7 @@ from store.artifact import Artifact
 from store.canonical import sha256_file
 from store.crash_points import crash_point
 from store.errors import LockHeld, StoreError, StoreUnreachable
-from store.lock import StageLock
+from store.lock import StageLock, lock_holder
 from store.manifest import FileEntry, Manifest, Parent, content_digest
 from store.process import MemoryWatch
 from store.space import require_free
@@ -29,6 +30,7 @@ from store.store import Attempt, Store
 from tasks import shards as shard_files
 from tasks.code_digest import code_digest, module_digests, tool_versions
 from tasks.executor import Executor
+from tasks.hosts import world_size
 from tasks.identity import config_record, stage_fingerprint, stage_seed
 from tasks.progress import Progress
 from tasks.raw_inputs import CACHE, is_remote, patterns, raw_folder, referenced_stages, resolve, resolve_patterns
@@ -37,6 +39,7 @@ from tasks.stage import RawFile, Shard, ShardResult, Stage, StageContext, StageF
 
 RETRIES = 2
 RETRY_SECONDS = 5.0
+PART_POLL_SECONDS = 1.0
 WAIT_SECONDS = 7 * 86400.0  # for another run's lock; its death is seen at once
 
 
@@ -66,6 +69,7 @@ class Engine:
             self.progress.stage_reused(stage.name)
             return found
         require_free(local_part(self.store), int(self.recipe.resources.min_free_gib * 2**30))
+        whole = self._whole(stage, fingerprint, artifacts) if stage.part_of else None
         with self._lock(stage, fingerprint) as lock:
             if not new_attempt and (found := self.store.find(stage.name, fingerprint)):
                 self.progress.stage_reused(stage.name)
@@ -73,7 +77,21 @@ class Engine:
             if _takes_raw_bytes(stage):
                 self._fetch(stage, bytes_too=True)
             attempt = self.store.attempt(stage.name, fingerprint, new=new_attempt)
-            return _StageRun(self, stage, fingerprint, artifacts, attempt, lock).run()
+            return _StageRun(self, stage, fingerprint, artifacts, attempt, lock, whole).run()
+
+    def leave_part(
+        self, part: Stage, artifacts: Mapping[str, Artifact], whole: Path, is_right: Callable[[Artifact], bool]
+    ) -> Artifact:
+        """The artifact of a part, from the files in `whole` of the stage that leaves it; one that is there is asked whether
+        it `is_right`, and else made again."""
+        quiet = Engine(self.store, self.recipe, self.executor, Progress(io.StringIO()))
+        fingerprint = self.fingerprint(part, artifacts)
+        with self._lock(part, fingerprint) as lock:
+            found = self.store.find(part.name, fingerprint)
+            if found and is_right(found):
+                return found
+            attempt = self.store.attempt(part.name, fingerprint, new=found is not None)
+            return _StageRun(quiet, part, fingerprint, artifacts, attempt, lock, whole).run()
 
     def run_with_retries(self, stage: Stage, artifacts: Mapping[str, Artifact], *, new_attempt: bool = False) -> Artifact:
         """As `run`; what may pass is tried again, continuing from what was committed."""
@@ -108,6 +126,24 @@ class Engine:
         except Exception as error:
             self.progress.stage_failed(stage.name, _first_line(error))
             raise
+
+    def _whole(self, stage: Stage, fingerprint: str, artifacts: Mapping[str, Artifact]) -> Path | None:
+        """The folder of the artifact that leaves this stage on its way. While another run makes that one, the part is waited
+        for; None when it has come."""
+        assert stage.part_of is not None
+        by = stage.part_of.name
+        place, waiting = f"{by}/{self.fingerprint(stage.part_of, artifacts)}", False
+        while not self.store.find(stage.name, fingerprint):
+            holder = lock_holder(self.store.files, place)  # asked first: who gives the lock back has left an artifact
+            if made := self.store.find(*place.split("/")):
+                return made.directory
+            if holder is None:
+                raise StageFailed(f"{stage.name} is left by {by} on its way, which is neither made nor running; run {by}")
+            if not waiting:
+                self.progress.note(f"{stage.name}: {place} is being made by {holder}; waiting for its part")
+            waiting = True
+            time.sleep(PART_POLL_SECONDS)
+        return None
 
     @contextmanager
     def _lock(self, stage: Stage, fingerprint: str) -> Iterator[StageLock]:
@@ -188,9 +224,17 @@ class _StageRun:
     """One attempt at one stage, from an open lock to a manifest."""
 
     def __init__(
-        self, engine: Engine, stage: Stage, fingerprint: str, artifacts: Mapping[str, Artifact], attempt: Attempt, lock: StageLock
+        self,
+        engine: Engine,
+        stage: Stage,
+        fingerprint: str,
+        artifacts: Mapping[str, Artifact],
+        attempt: Attempt,
+        lock: StageLock,
+        whole: Path | None = None,
     ) -> None:
         self.engine, self.stage, self.fingerprint, self.attempt, self.lock = engine, stage, fingerprint, attempt, lock
+        self.whole = whole
         self.inputs = {name: artifacts[name] for name in stage.inputs}
         if _takes_raw_bytes(stage):
             for name in referenced_stages(raw_patterns(engine.recipe, stage)):
@@ -207,8 +251,8 @@ class _StageRun:
         started, clock, cpu = time.time(), time.monotonic(), _cpu_seconds()
         shard_files.sweep(self.attempt.directory, finished=False)
         self.engine.progress.stage_started(self.stage.name)
-        context = self._context()
         try:
+            context = self._context()
             with MemoryWatch() as memory:
                 self.stage.load_body()(context)
                 manifest = self._manifest(context)
@@ -261,8 +305,10 @@ class _StageRun:
             report=self._log,
             progress=lambda done, of, text: self.engine.progress.stage_progress(stage.name, done, of, text),
             register_process=self.lock.register_process,
+            make_part=lambda part, is_right: self.engine.leave_part(part, self.inputs, self.attempt.directory, is_right),
+            whole=self.whole,
             seed_value=stage_seed(recipe, stage),
-            ranks=resources.ranks if stage.kind == "training" else 1,
+            ranks=world_size(resources) if stage.kind == "training" else 1,
             threads=resources.threads_per_rank if stage.kind == "training" else 1,
         )
 

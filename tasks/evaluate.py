@@ -1,30 +1,32 @@
-"""`evaluate-<model>`: benchmark scores of the final model and of the checkpoints on the way (L1 §3, Fig. 1-2)."""
+"""`evaluate-<model>`: benchmark scores of every version, and of the base model's weights on the way (L1 §3, Fig. 1-2)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.stage import Shard, StageContext, StageFailed
+from tasks.stage import Shard, StageContext
 from tasks.training import model_of
 
 
-def evaluate_checkpoints(context: StageContext) -> None:
-    """Every published checkpoint on every benchmark, several checkpoints side by side."""
-    config = context.config["evaluation.multiple_choice"]
-    items = context.inputs["eval-sets"].path("items.parquet")
-    folders = _checkpoints(context)
-    shards = [
-        Shard(
-            f"step-{step:08d}.json",
-            {"weights": weights, "folder": folder.as_posix(), "step": step, "items": items, "config": config},
-        )
-        for step, folder, weights in folders
-    ]
-    scores = [result.value for result in context.map(_evaluate_one, shards)]
-    last = scores[-1]["tasks"]
-    context.metrics["checkpoints"] = scores
-    context.metrics["headline"] = ", ".join(
-        f"{name} {row['accuracy']:.1%} (chance {row['chance']:.1%})" for name, row in last.items()
-    )
+def evaluate_checkpoint(context: StageContext) -> None:
+    """The weights of one step on every benchmark: while training goes on, if another run trains."""
+    checkpoint = context.stage.inputs[0]
+    folder, step = model_of(context, checkpoint), context.inputs[checkpoint].manifest.metrics["steps"]
+    scores = _scores(context, [(step, folder, next(folder.glob("*.safetensors")))])
+    context.metrics.update(checkpoints=scores, headline=_accuracies(scores[-1]))
+
+
+def evaluate_base(context: StageContext) -> None:
+    """The base model on every benchmark, and in one table with it the scores of its weights on the way."""
+    before = {
+        row["step"]: row
+        for name in context.stage.inputs
+        if name.startswith("evaluate-")
+        for row in context.inputs[name].manifest.metrics["checkpoints"]
+    }
+    found = _scores(context, [entry for entry in _weights_of(context) if entry[0] not in before])
+    scores = sorted([*before.values(), *found], key=lambda row: row["step"])
+    context.metrics.update(checkpoints=scores, headline=_accuracies(scores[-1]))
 
 
 def evaluate_version(context: StageContext) -> None:
@@ -55,41 +57,63 @@ def evaluate_version(context: StageContext) -> None:
     context.metrics["headline"] = f"held-out reward {combined:.3f}, {accuracies}"
 
 
-def _evaluate_one(output: Path, weights: Path, folder: str, step: int, items: Path, config: Any) -> dict[str, Any]:
+def _scores(context: StageContext, checkpoints: list[tuple[int, Path, Path]]) -> list[dict[str, Any]]:
+    """One record for each (step, folder, weights), several side by side; with held-out text of every source, if there is."""
+    config, items = context.config["evaluation.multiple_choice"], context.inputs["eval-sets"].path("items.parquet")
+    texts = context.inputs["split"].paths("validation/*.parquet") if "split" in context.inputs else []
+    held_out = {"texts": texts, "perplexity": context.config["evaluation.perplexity"]} if texts else {}
+    shards = [
+        Shard(
+            f"step-{step:08d}.json",
+            {"weights": weights, "folder": folder.as_posix(), "step": step, "items": items, "config": config, **held_out},
+        )
+        for step, folder, weights in checkpoints
+    ]
+    return [result.value for result in context.map(_evaluate_one, shards)]
+
+
+def _accuracies(scores: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {row['accuracy']:.1%} (chance {row['chance']:.1%})" for name, row in scores["tasks"].items())
+
+
+def _evaluate_one(
+    output: Path,
+    weights: Path,
+    folder: str,
+    step: int,
+    items: Path,
+    config: Any,
+    texts: Sequence[Path] = (),
+    perplexity: Any = None,
+) -> dict[str, Any]:
     import json
 
     import torch
 
     from data.documents import read_rows
     from evaluation.local_model import LocalModel
-    from evaluation.multiple_choice import askable, evaluate
+    from evaluation.multiple_choice import evaluate_sets
+    from evaluation.perplexity import held_out_loss
 
     torch.set_num_threads(1)
     model = LocalModel.open(folder)
-    by_benchmark: dict[str, list[Any]] = {}
-    for row in read_rows([items]):
-        by_benchmark.setdefault(row["benchmark"], []).append(row)
-    tasks = {}
-    for name, rows in sorted(by_benchmark.items()):
-        examples = askable(row for row in rows if row["split"] == "dev")
-        asked = [row for row in rows if row["split"] == "test"] or [row for row in rows if row["split"] != "dev"]
-        questions = askable(asked)
-        if questions:
-            tasks[name] = evaluate(model, questions, config, examples).to_json()
-    record = {"step": step, "tasks": tasks}
+    record: dict[str, Any] = {"step": step}
+    record["tasks"] = {name: scores.to_json() for name, scores in evaluate_sets(model, read_rows([items]), config).items()}
+    if texts:
+        losses = held_out_loss(model, read_rows(texts, ["source", "text"]), perplexity)
+        record["perplexity"] = {name: loss.to_json() for name, loss in losses.items()}
     output.write_text(json.dumps(record, sort_keys=True) + "\n")
     return record
 
 
-def _checkpoints(context: StageContext) -> list[tuple[int, Path, Path]]:
+def _weights_of(context: StageContext) -> list[tuple[int, Path, Path]]:
     """(step, folder, weights) of the published checkpoints and of the final model, in order of steps."""
     artifact = context.inputs["pretrain"]
     found = [
         (int(path.parent.name.removeprefix("step-")), path.parent, path)
         for path in artifact.paths("checkpoints/*/model.safetensors")
     ]
-    last = artifact.manifest.metrics["steps"]
-    final = artifact.paths("model/model.safetensors") or artifact.paths("model/*.index.json")
-    if not final:
-        raise StageFailed("the pretrained artifact holds no weights under model/")
-    return sorted([entry for entry in found if entry[0] != last] + [(last, final[0].parent, final[0])])
+    last, folder = artifact.manifest.metrics.get("steps", 0), model_of(context, "pretrain")  # a model from outside knows no steps
+    return sorted(
+        [entry for entry in found if entry[0] != last] + [(last, folder, next(iter(sorted(folder.glob("*.safetensors")))))]
+    )

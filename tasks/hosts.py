@@ -1,9 +1,11 @@
-"""Ranks on several hosts: one torchrun on each, started through a remote shell and ended when its connection ends.
+"""Ranks on several hosts: one launcher on each, started through a remote shell and ended when its connection ends.
 
 A hostfile has a host a line, as DeepSpeed's and MPI's: `node-3 slots=8`; `#` begins a comment. Ranks are numbered in the order
 of the lines, and all meet at the first host.
 """
 
+import base64
+import json
 import os
 import shlex
 import sys
@@ -50,18 +52,49 @@ def read_hosts(path: str | Path, default_slots: int) -> list[Host]:
     return hosts
 
 
+def world_size(resources: Resources) -> int:
+    """Ranks of a training stage on all machines together; raises StageFailed for a hostfile that cannot be read."""
+    if resources.launcher == "slurm":
+        return resources.nodes * resources.ranks
+    if resources.hostfile:
+        return sum(host.slots for host in read_hosts(resources.hostfile, resources.ranks))
+    return resources.ranks
+
+
 def host_commands(script: list[str], resources: Resources, logs: Path, environment: dict[str, str]) -> list[list[str]]:
-    """What to run here so that each host runs its torchrun, in their order; the project lies at the same path on all."""
+    """What to run here so that each host starts its ranks, in their order; the project lies at the same path on all."""
     assert resources.hostfile is not None
     hosts = read_hosts(resources.hostfile, resources.ranks)
     sent = {name: value for name, value in environment.items() if name in SENT or name.startswith(SENT_PREFIXES)}
     commands = []
     for number, host in enumerate(hosts):
-        torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={number}"]
-        torchrun += [f"--nproc-per-node={host.slots}", f"--master-addr={hosts[0].name}", f"--master-port={resources.port}"]
-        torchrun += [f"--shutdown-timeout={resources.grace_seconds:g}", f"--log-dir={logs / str(number)}", *script]
-        guard = [sys.executable, "-S", str(Path(__file__).with_name("connection_guard.py")), f"{resources.grace_seconds:g}"]
+        if resources.launcher == "deepspeed":
+            world = {each.name: list(range(each.slots)) for each in hosts}
+            launcher = deepspeed_command(script, world, number, hosts[0].name, resources.port)
+        else:
+            launcher = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={number}"]
+            launcher += [f"--nproc-per-node={host.slots}", f"--master-addr={hosts[0].name}", f"--master-port={resources.port}"]
+            launcher += [f"--shutdown-timeout={resources.grace_seconds:g}", f"--log-dir={logs / str(number)}", *script]
         remote = ["cd", os.getcwd(), "&&", "exec", "env", *(f"{name}={value}" for name, value in sorted(sent.items()))]
-        line = " ".join(word if word == "&&" else shlex.quote(word) for word in [*remote, *guard, *torchrun])
+        words = [*remote, *while_connected(resources), *launcher]
+        line = " ".join(word if word == "&&" else shlex.quote(word) for word in words)
         commands.append([*shlex.split(resources.remote_shell), host.name, line])
     return commands
+
+
+def deepspeed_command(script: list[str], world: dict[str, list[int]], node: int, meeting: str, port: int) -> list[str]:
+    """DeepSpeed's launcher for the ranks of one machine: `world` names the devices of each, in the order of ranks.
+
+    It is what the command `deepspeed` starts on every machine. That command itself does not pass signals on, and to other
+    machines it sends `pkill -f`, which would end the ranks of other stages there too.
+    """
+    info = base64.urlsafe_b64encode(json.dumps(world).encode()).decode()
+    command = [sys.executable, "-u", "-m", "deepspeed.launcher.launch", f"--world_info={info}", f"--node_rank={node}"]
+    command += [f"--master_addr={meeting}", f"--master_port={port}", "--no_local_rank", "--module"]
+    assert script[0] == "-m"
+    return [*command, *script[1:]]
+
+
+def while_connected(resources: Resources) -> list[str]:
+    """What stands before a launcher whose ranks are to save and end with its standard input."""
+    return [sys.executable, "-S", str(Path(__file__).with_name("connection_guard.py")), f"{resources.grace_seconds:g}"]

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from model.run_log import FAILURE, HEARTBEAT, INTERRUPTED
-from tasks.hosts import host_commands
+from tasks.hosts import deepspeed_command, host_commands, while_connected
 from tasks.recipe import Resources
 from tasks.stage import StageFailed, Transient
 
 POLL_SECONDS = 0.2
 CONNECTION_LOST = 255  # ssh's code
+KILLED = (128 + signal.SIGKILL, 256 - signal.SIGKILL)  # as a shell tells of it, and as DeepSpeed's launcher does
+PEER_LOST = ("Connection reset by peer", "Connection closed by peer", "remote process exited")  # gloo's and NCCL's words
+PARTING_SECONDS = 5.0  # for a launcher to end after its ranks
 LOG_LINES, KILL_LINES = 12, 60  # shown to the person; looked through for the sign of a killed rank
 
 
@@ -37,6 +41,7 @@ class Watch:
     folder: Path
     register: Callable[[int], None]
     progress: Callable[[float, float, str], None]
+    look: Callable[[], None] = lambda: None  # called again and again while the ranks run
 
 
 def launch_ranks(module: str, job: Path, resources: Resources, log: Path, watch: Watch) -> None:
@@ -68,7 +73,7 @@ def launch_ranks(module: str, job: Path, resources: Resources, log: Path, watch:
                 watch.register(processes[-1].pid)
         code = _wait(processes, resources, watch)
     except BaseException:
-        _end(processes, resources.grace_seconds)
+        _end(processes, resources)
         raise
     if (watch.folder / INTERRUPTED).exists():
         raise Transient("training was asked to stop and saved; it goes on from there")
@@ -84,37 +89,56 @@ def launch_commands(module: str, job: Path, resources: Resources, elastic: Path,
     """
     script = ["-m", module, "--job", str(job)]
     guard = [sys.executable, "-S", str(_root() / "tasks" / "guard.py")]
-    if resources.launcher == "torchrun" and resources.hostfile:
-        return [[*guard, *command] for command in host_commands(script, resources, elastic, environment)]
-    return [[*guard, *_one_command(script, resources, elastic)]]
-
-
-def _one_command(script: list[str], resources: Resources, elastic: Path) -> list[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={resources.ranks}"]
-    torchrun += [f"--shutdown-timeout={resources.grace_seconds:g}", f"--log-dir={elastic}"]
     if resources.launcher == "slurm":
-        first = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
-        host = subprocess.run(first, capture_output=True, text=True, check=True).stdout.split()[0]
-        meeting = [f"--nnodes={resources.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{resources.port}"]
-        command = [
-            "srun",
-            f"--nodes={resources.nodes}",
-            "--ntasks-per-node=1",
-            "--kill-on-bad-exit=1",
-            *torchrun,
-            *meeting,
-            *script,
-        ]
-    elif resources.launcher == "deepspeed":
-        hosts = ["--hostfile", resources.hostfile] if resources.hostfile else []
-        deepspeed = str(Path(sys.executable).with_name("deepspeed"))
-        port = ["--master_port", str(resources.port)]
-        command = [deepspeed, *hosts, *port, "--num_gpus", str(resources.ranks), "--module", *script[1:]]
-    elif resources.ranks == 1:
-        command = [sys.executable, *script]
-    else:
-        command = [*torchrun, "--standalone", *script]
-    return command
+        return [[*guard, *_slurm_command(script, resources, elastic)]]
+    if resources.nodes > 1:
+        raise StageFailed(f"resources.nodes: {resources.nodes} needs `launcher: slurm`; other launchers take a `hostfile`")
+    if resources.hostfile:
+        return [[*guard, *command] for command in host_commands(script, resources, elastic, environment)]
+    if resources.launcher == "deepspeed":
+        devices = {"localhost": _visible_devices(resources.ranks)}
+        command = deepspeed_command(script, devices, 0, "127.0.0.1", _free_port())
+        return [[*while_connected(resources), *command]]
+    if resources.ranks == 1:
+        return [[*guard, sys.executable, *script]]
+    return [[*guard, *_torchrun(resources, elastic), "--standalone", *script]]
+
+
+def _torchrun(resources: Resources, elastic: Path) -> list[str]:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={resources.ranks}"]
+    return [*torchrun, f"--shutdown-timeout={resources.grace_seconds:g}", f"--log-dir={elastic}"]
+
+
+def _slurm_command(script: list[str], resources: Resources, elastic: Path) -> list[str]:
+    """A step over the nodes of this allocation, one torchrun on each; they meet at the first of its nodes."""
+    allocation = os.environ.get("SLURM_JOB_NODELIST")
+    if not allocation:
+        raise StageFailed("resources.launcher: slurm runs inside an allocation; start quipu with `sbatch` or under `salloc`")
+    try:
+        found = subprocess.run(["scontrol", "show", "hostnames", allocation], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise StageFailed(f"resources.launcher: slurm: `scontrol show hostnames {allocation}` failed ({error})") from None
+    hosts = found.stdout.split()
+    if len(hosts) < resources.nodes:
+        raise StageFailed(f"resources.nodes: {resources.nodes} asked for, but the allocation has {len(hosts)}: {allocation}")
+    # One task a node has all of that node's processors and devices: torchrun divides them among its ranks.
+    step = ["srun", f"--nodes={resources.nodes}", f"--ntasks={resources.nodes}", "--ntasks-per-node=1"]
+    step += ["--kill-on-bad-exit=1", "--cpu-bind=none", "--unbuffered"]
+    meeting = [f"--nnodes={resources.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={hosts[0]}:{resources.port}"]
+    meeting += [f"--rdzv-id={os.environ.get('SLURM_JOB_ID', 'quipu')}"]
+    return [*step, *while_connected(resources), *_torchrun(resources, elastic), *meeting, *script]
+
+
+def _visible_devices(count: int) -> list[int]:
+    """Devices of this machine for so many ranks, among those that the environment allows."""
+    allowed = [word for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip().isdecimal()]
+    return [int(word) for word in allowed[:count]] if len(allowed) >= count else list(range(count))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def rank_environment(resources: Resources) -> dict[str, str]:
@@ -123,7 +147,8 @@ def rank_environment(resources: Resources) -> dict[str, str]:
     threads = str(resources.threads_per_rank)
     environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
     environment.setdefault("PYTHONPATH", str(_root()))
-    if not has_gpu():
+    elsewhere = resources.launcher == "slurm" or resources.hostfile is not None  # ranks there see for themselves
+    if not elsewhere and not has_gpu():
         environment["DS_ACCELERATOR"] = "cpu"
     if resources.launcher == "torchrun" and resources.ranks == 1:
         # port 0: a free one, chosen when it is bound
@@ -136,15 +161,16 @@ def _wait(processes: list[Launched], resources: Resources, watch: Watch) -> int:
     last_step, since = None, time.monotonic()
     while None in (codes := [process.poll() for process in processes]):
         if failed := [code for code in codes if code]:
-            _end(processes, resources.grace_seconds)
+            _end(processes, resources)
             return failed[0]
         time.sleep(POLL_SECONDS)
+        watch.look()
         beat = _read_json(watch.folder / HEARTBEAT)
         if beat and beat.get("step") != last_step:
             last_step, since = beat.get("step"), time.monotonic()
             watch.progress(beat.get("step", 0), beat.get("of", 0), beat.get("text", ""))
         if time.monotonic() - since > resources.stall_minutes * 60:
-            _end(processes, resources.grace_seconds)
+            _end(processes, resources)
             raise Transient(
                 f"no training step for {resources.stall_minutes:g} minutes; ranks were ended, the last checkpoint is kept"
             )
@@ -156,26 +182,31 @@ def _failure(code: int, log: Path, failure: Path) -> Exception:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
     killed = (
         code < 0
-        or code in (128 + signal.SIGKILL, CONNECTION_LOST)
+        or code in (*KILLED, CONNECTION_LOST)
         or any("SIGKILL" in line or "Signal 9" in line for line in lines[-KILL_LINES:])
     )
     last = "\n".join(f"    {line}" for line in lines[-LOG_LINES:])
     account = f"the ranks ended with code {code}\nlast lines of {log}:\n{last}"
     said = _read_json(failure)
+    # The first rank to fail leaves its words: if it missed another, then that one left none, as only the killed do.
+    killed = killed or (said is not None and any(sign in str(said.get("message")) for sign in PEER_LOST))
     if killed and (said is None or said.get("kind") == "error"):
         return Transient(f"a training rank was killed; {account}")
     return StageFailed(str(said["message"]) if said and said.get("message") else account)
 
 
-def _end(processes: list[Launched], grace: float) -> None:
-    """SIGTERM to every rank so that it saves, then SIGKILL; to other hosts the end of the connection says the same."""
+def _end(processes: list[Launched], resources: Resources) -> None:
+    """Ask every rank to save, then SIGKILL. To those behind a connection its end says so, and they must not lose it before."""
     for process in processes:
         if process.stdin:
             process.stdin.close()
-    for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
+    connected = resources.launcher != "torchrun" or resources.hostfile is not None
+    saving = [(None, resources.grace_seconds + PARTING_SECONDS)] if connected else []
+    for sign, patience in (*saving, (signal.SIGTERM, resources.grace_seconds), (signal.SIGKILL, 10.0)):
         for process in processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, sign)
+            if sign is not None and (sign == signal.SIGKILL or process.poll() is None):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, sign)
         until = time.monotonic() + patience
         for process in processes:
             with suppress(subprocess.TimeoutExpired):

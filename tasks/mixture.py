@@ -42,7 +42,7 @@ def mix_corpora(context: StageContext) -> None:
     scattering = [Shard(f"scattered/{i:05d}", {"tokenised": path, "plan": plan, "shard": i}) for i, path in enumerate(shards)]
     scattered = [result.path for result in context.map(scatter, scattering, keep=False, count=False)]
     gathering = [Shard(name, {"scattered": scattered, "plan": plan, "number": i}) for i, name in enumerate(row_files(plan))]
-    rows = [result.path for result in context.map(gather, gathering, count=False)]
+    context.map(gather, gathering, count=False)
     common = {"config": config, "context_length": length, "vocab_size": vocab_size, "seed": context.seed}
     packing = [
         Shard(f"validation-{source}.parquet", {"tokenised": paths, "source": source, **common})
@@ -52,7 +52,7 @@ def mix_corpora(context: StageContext) -> None:
     context.output("mixture.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
     (unigram,) = context.map(
         _unigram,
-        [Shard("unigram.json", {"rows": rows, "validation": validation, "vocab_size": vocab_size})],
+        [Shard("unigram.json", {"scattered": scattered, "validation": validation, "vocab_size": vocab_size})],
         keep=False,
         count=False,
     )
@@ -98,9 +98,10 @@ def _train(output: Path, documents: dict[str, list[Path]], config: Any, seed: in
     return train_tokenizer(documents, output, config, seed, shares)
 
 
-def _unigram(output: Path, rows: list[Path], validation: list[Path], vocab_size: int) -> float:
+def _unigram(output: Path, scattered: list[Path], validation: list[Path], vocab_size: int) -> float:
+    from data.mixture import count_targets
     from data.unigram import unigram_loss
 
-    loss = unigram_loss(rows, validation, vocab_size)
+    loss = unigram_loss(count_targets(scattered, vocab_size), validation)
     output.write_text(json.dumps(loss))
     return loss

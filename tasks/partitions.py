@@ -20,9 +20,16 @@ def repeated_in(
     reduce: Callable[..., Any],
     documents: list[Path],
     config: Any,
+    numbered: bool = False,
 ) -> list[Path]:
-    """The reduce files of a hash-partitioned group-by over all documents: what occurs more than once."""
-    hashing = [Shard(f"{label}-hashes/{i:05d}/", {"documents": path, "config": config}) for i, path in enumerate(documents)]
+    """The reduce files of a hash-partitioned group-by over all documents: what occurs more than once.
+
+    `numbered`: the function takes the number of its shard as well.
+    """
+    hashing = [
+        Shard(f"{label}-hashes/{i:05d}/", {"documents": path, "config": config, **({"shard": i} if numbered else {})})
+        for i, path in enumerate(documents)
+    ]
     mapped = context.map(hash_shard, hashing, keep=False, count=False)
     reducing = [
         Shard(f"{label}/{name}", {"partition_files": files, "config": config}) for name, files in by_partition(mapped).items()

@@ -90,6 +90,8 @@ def _plan_stage(
         return PlannedStage(stage, "reuse" if may_run else "skip", _reuse_reason(stage, artifact), fingerprint, artifact)
     if not may_run:
         return PlannedStage(stage, "blocked", "not made and not chosen", fingerprint)
+    if stage.part_of and stage.part_of.name not in artifacts:
+        return PlannedStage(stage, "wait", f"needs {stage.part_of.name}", fingerprint)
     if artifact:
         return PlannedStage(stage, "run", "asked for again: a new attempt", fingerprint)
     found = store.inspect(stage.name, fingerprint)

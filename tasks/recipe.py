@@ -37,6 +37,7 @@ from data.transfer import DownloadConfig
 from data.wikipedia import WikipediaConfig
 from evaluation.carbon import CarbonConfig
 from evaluation.multiple_choice import MultipleChoiceConfig
+from evaluation.perplexity import HeldOutLossConfig
 from evaluation.versions import HeldOutConfig
 from model.config import ModelConfig
 from model.ppo_config import PpoConfig
@@ -121,6 +122,7 @@ class EvaluationConfig(Section):
 
     benchmarks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     multiple_choice: MultipleChoiceConfig = MultipleChoiceConfig()
+    perplexity: HeldOutLossConfig = HeldOutLossConfig()
     held_out: HeldOutConfig = HeldOutConfig()
 
 

@@ -4,6 +4,7 @@ A commit is a small JSON file with the stage's fingerprint and the digest of the
 a restart does only what has no valid commit.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
@@ -24,6 +26,8 @@ from store.crash_points import crash_point
 from tasks.stage import Shard
 
 PARTIAL, INTERMEDIATE, COMMITS = ".partial", ".intermediate", ".shards"
+_SMALL = 0.05  # CPU seconds below which a shard has not held much
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,16 @@ def make_shard(function: Callable[..., Any], attempt: Path, shard: Shard, finger
     value = None if isinstance(result, Funnel) else result
     commit = Commit(fingerprint, call, files, funnel, value, time.process_time() - cpu)
     _write_commit(_commit_path(attempt, shard.name), commit)
+    if commit.cpu_seconds >= _SMALL:
+        give_back_memory()
     return commit
+
+
+def give_back_memory() -> None:
+    """Return free memory to the system: else a worker holds the more of it, the more shards of the more kinds it has made."""
+    pa.default_memory_pool().release_unused()
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def sweep(attempt: Path, *, finished: bool) -> None:

@@ -4,7 +4,7 @@ The body is named, not imported, so that planning a recipe loads neither torch n
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,8 @@ class Stage:
     `body` is `module:function`, called as `function(context)`. `reads` are the dotted sub-trees of the recipe that
     the body may see; `inputs` the stages whose artifacts it takes. `raw` names the source whose raw files it reads.
     `tuning` stages train on `resources.tuning_ranks`. `adopted` is the fingerprint of the artifact from outside that
-    stands in its place. `draws_as`: the name that its seed is made of, where that is not its own.
+    stands in its place. `draws_as`: the name that its seed is made of, where that is not its own. `part_of`: the stage that
+    leaves this one on its way, before it is finished itself.
     `kind`: the code of data stages is part of their fingerprint, that of the others is only recorded.
     """
 
@@ -41,6 +42,16 @@ class Stage:
     adopted: str | None = None
     environment: bool = False
     draws_as: str | None = None
+    part_of: "Stage | None" = None
+
+    def part(self, label: str, body: str) -> "Stage":
+        """The stage `name@label`: made from what this one is made from, and left by it on its way."""
+        return replace(self, name=f"{self.name}@{label}", body=body, draws_as=self.draws_as or self.name, part_of=self)
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """Names of the stages without which there is none of this."""
+        return self.inputs if self.part_of is None else (*self.inputs, self.part_of.name)
 
     def load_body(self) -> Callable[["StageContext"], None]:
         """Import the module of the body and return the function."""
@@ -109,6 +120,8 @@ class StageContext:
     report: Callable[[str], None]
     progress: Callable[[float, float, str], None]
     register_process: Callable[[int], None]
+    make_part: Callable[[Stage, Callable[["Artifact"], bool]], "Artifact"]
+    whole: Path | None = None  # of a part: where the files of the stage lie that leaves it
     seed_value: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     funnel: Funnel = field(default_factory=Funnel)

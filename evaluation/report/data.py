@@ -102,14 +102,19 @@ class ReportData:
         return [
             (stage.name.removeprefix(EVALUATION), sorted(checkpoints, key=lambda row: row.get("step") or 0))
             for stage in self.evaluated()
-            if (checkpoints := stage.metrics.get("checkpoints"))
+            if (checkpoints := stage.metrics.get("checkpoints") or self._on_the_way(stage))
         ]
 
     def evaluated(self) -> list[StageReport]:
-        """The evaluation stages, done or not, in the order in which their models were made."""
+        """The evaluation stages of models, done or not, in the order in which the models were made."""
         order = {stage.name: at for at, stage in enumerate(self.stages)}
-        stages = [stage for stage in self.stages if stage.name.startswith(EVALUATION)]
+        stages = [stage for stage in self.stages if stage.name.startswith(EVALUATION) and "@" not in stage.name]
         return sorted(stages, key=lambda stage: order.get(stage.name.removeprefix(EVALUATION), order[stage.name]))
+
+    def _on_the_way(self, stage: StageReport) -> list[Mapping[str, Any]]:
+        """Scores of a model's checkpoints while it still trains."""
+        parts = [part for part in self.stages if part.name.startswith(f"{stage.name}@")]
+        return [row for part in parts for row in part.metrics.get("checkpoints") or ()]
 
 
 def report_data(

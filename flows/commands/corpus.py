@@ -2,6 +2,7 @@
 
 import glob
 import importlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,12 +61,13 @@ def _units(source: str, inputs: list[str], out: Path) -> list[Any]:
     """What the source's reader takes at a time: a file, or loose files that belong together. Raises RecipeError."""
     from tasks.recipe_file import RecipeError
 
-    files: dict[str, Path] = {}
+    named: list[tuple[str, Path]] = []
     for given in inputs:
         found = _files(given)
         if not found:
             raise RecipeError(f"{given}: no such file; expected raw files of {source}, a folder of them or a glob")
-        files |= {name: path for name, path in found.items() if path.absolute() != out.absolute()}
+        named += [(name, path) for name, path in found.items() if path.absolute() != out.absolute()]
+    files = _told_apart(named)
     if source == "github":
         from data.github import repositories
 
@@ -79,6 +81,16 @@ def _units(source: str, inputs: list[str], out: Path) -> list[Any]:
 
         return largest_sites(list(files.values()), len(files)) or list(files.values())
     return [files[name] for name in sorted(files)]
+
+
+def _told_apart(named: list[tuple[str, Path]]) -> dict[str, Path]:
+    """Name → file, each file once; where one name stands for several, all are named from the folder they have in common."""
+    files = {path.absolute(): (name, path) for name, path in named}
+    names = dict(files.values())
+    if len(names) == len(files):
+        return names
+    root = os.path.commonpath(files)
+    return {place.relative_to(root).as_posix(): path for place, (_, path) in files.items()}
 
 
 def _files(given: str) -> dict[str, Path]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Run the same plan without Prefect: no server, no dashboard.")]
 From = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Only this stage and what follows from it.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Only up to this stage and what it needs.")]
-Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Only this stage.")]
+Only = Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Only this stage, or those that fit 'evaluate-*'.")]
 Executor = Annotated[str | None, typer.Option("--executor", help="local or ray, instead of the recipe's resources.executor.")]
 Downstream = Annotated[bool, typer.Option("--downstream", help="Let what follows run too, where the bytes came out different.")]
 

@@ -34,6 +34,10 @@ def chat(
     top_p: Annotated[float, typer.Option("--top-p", min=0.01, max=1.0, help="Draw from this much of the probability.")] = 0.9,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 512,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32, help="The same seed draws the same answers.")] = 0,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", metavar="TEXT", help="End an answer before this text; \\n is a new line; repeatable."),
+    ] = None,
     web: Annotated[bool, typer.Option("--web", help="Serve a page to talk on, to this machine's browsers alone.")] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page; 0 takes a free one.")] = 8123,
     store: StoreRoot = DEFAULT_STORE,
@@ -51,8 +55,11 @@ def chat(
         raise typer.BadParameter("needs --ask, one question whose answer it prints", param_hint="--json")
     if ask is not None and not ask.strip():
         raise typer.BadParameter("the question is empty", param_hint="--ask")
+    if any(not text for text in stop or ()):
+        raise typer.BadParameter("an empty text would end every answer at once", param_hint="--stop")
     folder, artifact = find_model(checkpoint, store)
     talk = open_talk(folder, system, plain, seed, temperature, top_p, max_new_tokens)
+    talk.stop = [text.replace("\\n", "\n") for text in stop or ()]
     if artifact is not None and artifact.stage == "pretrain" and not plain:
         _note(f"{artifact} is a base model, which has not learnt to answer; --plain continues your text instead")
     if web:
@@ -92,14 +99,15 @@ class Talk:
         self.seed = seed
         self.opening = [] if system is None else [{"role": "system", "content": system}]
         self.turns: list[dict[str, str]] = []
+        self.stop: list[str] = []
 
     def start(self, text: str) -> "Reply":
         """The beginning of an answer; raises ValueError for a text that cannot be asked. Every answer has its own seed."""
         if self.plain:
-            reply = self.conversation.continue_text(text, self.sampling, self.seed)
+            reply = self.conversation.continue_text(text, self.sampling, self.seed, self.stop)
         else:
             messages = [*self.opening, *self.turns, {"role": "user", "content": text}]
-            reply = self.conversation.reply(messages, self.sampling, self.seed)
+            reply = self.conversation.reply(messages, self.sampling, self.seed, self.stop)
             del self.turns[: 2 * reply.left_out]
         self.seed += 1
         return reply
@@ -145,7 +153,13 @@ def _serve(talk: Talk, name: str, port: int) -> None:
     sampling, system = talk.sampling, talk.opening[0]["content"] if talk.opening else None
     length = min(sampling.max_new_tokens, talk.conversation.context)
     defaults = Defaults(
-        name=name, system=system, temperature=sampling.temperature, top_p=sampling.top_p, max_new_tokens=length, seed=talk.seed
+        name=name,
+        system=system,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_new_tokens=length,
+        seed=talk.seed,
+        stop=talk.stop,
     )
     try:
         server = ChatServer(talk.conversation, defaults, port)

@@ -137,6 +137,15 @@ def test_a_line_too_long_costs_itself_and_a_bomb_is_refused(tmp_path, monkeypatc
         list(found)
 
 
+def test_a_file_called_json_is_read_on_after_a_bad_beginning(tmp_path):
+    rows = [json.dumps({"text": f"Page {n}.", "url": f"http://x.org/{n}"}) for n in range(3)]
+    (tmp_path / "c4.jsonl.gz").write_bytes(gzip.compress("\n".join(["no JSON at all", *rows]).encode()))
+    funnel = Funnel()
+    found = list(documents(tmp_path / "c4.jsonl.gz", CONFIG, funnel))
+    assert [row["text"] for row in found] == ["Page 0.", "Page 1.", "Page 2."]
+    assert funnel.samples["unreadable records"][0][1:] == ("c4.jsonl.gz at byte 0", "no JSON at all")
+
+
 def test_a_cut_json_file_keeps_what_came_before(tmp_path):
     lines = [json.dumps({"text": f"Page {n} {hash_ish(n)}", "url": f"http://x.org/{n}"}) for n in range(500)]
     data = gzip.compress("\n".join(lines).encode())

@@ -1,5 +1,6 @@
 """Repeated keys over partitions against a dictionary, for any sharding and any size of step."""
 
+import resource
 from collections import Counter
 
 import numpy as np
@@ -59,6 +60,18 @@ def test_spilling_to_disk_changes_nothing(tmp_path, monkeypatch):
     spilled = _find(tmp_path / "b", keys, 2, 4, 1, 1000)
     assert [path.read_bytes() for path in kept] == [path.read_bytes() for path in spilled]
     assert sorted(path.name for path in (tmp_path / "b" / "shard0").iterdir()) == [f"{n:05d}.npy" for n in range(4)]
+
+
+def test_partitions_may_be_more_than_files_may_be_open(tmp_path):
+    keys = [(_spread(n % 300), 0, n) for n in range(600)]
+    known = RepeatedKeys(_find(tmp_path / "a", keys, 1, 256, 1, 1000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+    try:
+        found = known.repeated(np.array([_spread(n) for n in range(400)], np.uint64))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found.tolist() == [n < 300 for n in range(400)]
 
 
 def test_numbers_of_documents_order_as_their_ids():

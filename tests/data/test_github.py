@@ -190,6 +190,29 @@ def test_parquet_with_the_columns_it_happens_to_have(tmp_path: Path) -> None:
     assert len(read(path, licenses=("none",))[0]) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a-b.tar.gz", b"", "the file is empty"),
+        ("a-b.tar.gz", b"not found", "neither a tar nor a zip"),
+        ("a-b.tgz", gzip.compress(b" " * 5000), "neither a tar nor a zip"),
+        ("a-b.zip", b"<html>404</html>", "neither a tar nor a zip"),
+        ("a-b.tar.gz", gzip.compress(tar({"r/LICENSE": MIT, "r/a.py": CODE.encode()}))[:-40], "damaged"),
+    ],
+)
+def test_what_is_no_archive_is_refused_by_name(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=f"{name}.*{said}"):
+        read(tmp_path / name)
+
+
+def test_a_packed_file_alone_and_an_archive_of_nothing_are_no_errors(tmp_path: Path) -> None:
+    (tmp_path / "a.py.gz").write_bytes(gzip.compress(CODE.encode()))
+    (tmp_path / "none.tar.gz").write_bytes(gzip.compress(tar({})))
+    assert read(tmp_path / "a.py.gz")[1].dropped == {"license not permitted: none": 1}
+    assert read(tmp_path / "none.tar.gz")[0] == []
+
+
 def test_unusable_inputs_say_so(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not")
     pq.write_table(pa.table({"x": [1]}), tmp_path / "b.parquet")

@@ -309,6 +309,36 @@ def test_spans_of_source_change_nothing(source: str) -> None:
     assert len({_cleaned(files, config, cut) for cut in (tokenize, _one_by_one)}) == 1
 
 
+CALLS = "\\newcommand{\\m}[2]{\\x{#2}#1b}\\newcommand{\\k}{A b}\\k\\m{c}{\\k}"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(LONGER, max_size=40).map("".join), st.integers(1, 2))
+def test_calls_replaced_as_text_are_those_replaced_by_tokens(source: str, times: int) -> None:
+    files, config = {"a.tex": HEAD + (source + CALLS) * times}, LatexConfig(max_expansions=2000)
+    quick = _cleaned(files, config, tokenize)
+    with mock.patch("data.latex_macros._Expander._mere_text", lambda *_: ""):
+        assert _cleaned(files, config, tokenize) == quick
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("\\newcommand{\\k}{A}\\k\\k \\renewcommand{\\k}{C}\\k", "AA C"),
+        ("\\newcommand{\\k}{A}\\k{\\def\\k{B}\\k}\\k", "A{B}A"),
+        ("\\newcommand{\\k}{A}\\let\\o\\k\\k\\renewcommand{\\k}{B\\o}\\k", "ABA"),
+        ("\\newcommand{\\k}{\\late}\\k\\newcommand{\\late}{L}\\k", "\\late L"),
+        (
+            "\\newcommand{\\v}[2]{\\w #2,#1}\\v{a{b}\\}}{c}\\v{\\%}{}d\\renewcommand{\\v}[1]{<#1>}\\v{e}f",
+            "\\w c,a{b}\\}\\w ,\\%d<e>f",
+        ),
+        ("\\newcommand{\\v}[1]{\\w#1}\\v{a}", "\\w a"),
+    ],
+)
+def test_calls_mean_what_was_defined_before_them(source: str, expected: str) -> None:
+    assert body(" " + source) == f" {expected}"
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.sampled_from("\\{}[]#$ \nab@*="), max_size=60))
 def test_tokens_are_the_source_when_there_is_nothing_to_remove(source: str) -> None:
@@ -318,13 +348,14 @@ def test_tokens_are_the_source_when_there_is_nothing_to_remove(source: str) -> N
 
 REPEATED = (
     r"\x{ \x[ \d( { } \url{ \url{% \begin{verbatim} \verb| \begin{thebibliography} \section[ \newcommand \def\q \begin{e} # \end "
-    r"\begin{comment}"
+    r"\begin{comment} \k \k\def\k{k} {a} \v{a}"
 )
 
 
 @pytest.mark.parametrize("unit", [*REPEATED.split(), "%\n", " %", " \t", "\n", "a%\n  ", "\\iffalse ", "\\x a", "\\def\\q{}\n  "])
 def test_time_is_linear_on_hostile_repetition(unit: str) -> None:
-    head = "\\newcommand{\\x}[2][o]{#1#2}\\def\\d(#1){#1}\\newenvironment{e}[1]{#1}{}\\section{S}"
+    head = "\\newcommand{\\k}{k}\\newcommand{\\v}[1]{\\v}\\newcommand{\\x}[2][o]{#1#2}"
+    head += "\\def\\d(#1){#1}\\newenvironment{e}[1]{#1}{}\\section{S}"
     seconds = []
     for size in (50_000, 200_000):
         start = time.process_time()

@@ -17,6 +17,7 @@ import data.mixture as module
 from data.documents import CorpusError
 from data.mixture import (
     MixtureConfig,
+    count_targets,
     deviation_by_chance,
     gather,
     materialise,
@@ -166,6 +167,15 @@ def test_bytes_do_not_depend_on_shards(tmp_path: Path) -> None:
     whole = mix(tmp_path / "whole", corpus(), CONFIG.model_copy(update={"rows_per_file": 10**6}))
     assert rows_of(whole) == rows_of(one)
     assert pq.read_schema(one / "rows-00000.parquet").field("tokens").type == pa.list_(pa.uint16(), LENGTH + 1)
+
+
+def test_targets_counted_on_the_way_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_TOKENS", 1000)
+    out = mix(tmp_path, corpus(), CONFIG, 3)
+    found = count_targets(sorted(tmp_path.glob("scattered-*")), VOCAB)
+    predicted = Counter(token for row in rows_of(out) for token in row["tokens"][1:])
+    assert {token: count for token, count in enumerate(found.tolist()) if count} == predicted
+    assert found.sum() == len(rows_of(out)) * LENGTH
 
 
 def test_another_seed_is_another_order_of_the_same_shares(tmp_path: Path) -> None:

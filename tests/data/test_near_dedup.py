@@ -1,6 +1,7 @@
 """Near-dedup against brute force over all pairs, with datasketch proposing the candidates."""
 
 import random
+import resource
 from itertools import combinations
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from data.band_index import BandIndexWriter, key_ranges
 from data.clusters import Clusters
 from data.documents import CorpusError, document, write_documents
 from data.near_dedup import NearDedupConfig, find_near_duplicates, signature_of, survivors_index, to_datasketch
@@ -223,3 +225,18 @@ def test_both_joins_equal_brute_force(members: list[frozenset[int]], threshold: 
     )
     matches = PrefixIndex(hashes, bounds, threshold).first_match(hashes, bounds)
     assert matches.tolist() == [expected[j] if expected[j] >= 0 else j for j in range(len(members))]
+
+
+def test_shards_may_be_more_than_files_may_be_open(tmp_path: Path) -> None:
+    indexes = [tmp_path / str(shard) for shard in range(120)]
+    for index in indexes:
+        with BandIndexWriter(index, 1, {}) as writer:
+            writer.add(np.array([[5], [7]], np.uint64), np.array([1, 1]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+    try:
+        ((keys, documents),) = key_ranges(indexes, 0, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert keys.tolist() == [5] * 120 + [7] * 120
+    assert documents.tolist() == [(shard << 32) | row for row in (0, 1) for shard in range(120)]

@@ -14,7 +14,7 @@ from data.documents import CorpusError, document, write_documents
 from data.packing import empty_rows, pack, write_rows
 from data.tokenise import read_tokens, token_type, tokenise
 from data.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
-from data.unigram import unigram_loss
+from data.unigram import targets_of, unigram_loss
 
 
 def test_documents_become_ids_between_begin_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_unigram_loss_is_the_cross_entropy_of_smoothed_frequencies(tmp_path: Pat
     counts = Counter(streams[0][1:].tolist())
     total = len(streams[0]) - 1 + vocab
     expected = -sum(math.log((counts[token] + 1) / total) for token in streams[1][1:].tolist()) / (len(streams[1]) - 1)
-    assert unigram_loss([tmp_path / "0"], [tmp_path / "1"], vocab) == pytest.approx(expected, rel=1e-12)
+    assert unigram_loss(targets_of([tmp_path / "0"], vocab), [tmp_path / "1"]) == pytest.approx(expected, rel=1e-12)
     write_rows(tmp_path / "empty", empty_rows(context, vocab))
     with pytest.raises(CorpusError, match="no rows"):
-        unigram_loss([tmp_path / "0"], [tmp_path / "empty"], vocab)
+        unigram_loss(np.zeros(vocab, np.int64), [tmp_path / "empty"])

@@ -168,3 +168,10 @@ def test_nothing_but_corpus_errors_come_out_of_mangled_files(tmp_path_factory, e
         _read(tmp_path_factory.mktemp("w") / "x", bytes(data))
     except CorpusError:
         assert edits
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_the_format_before_warc_is_named(tmp_path, pack):
+    old = b"filedesc://x.arc.gz 127.0.0.1 20030101000000 text/plain 40\n1 0 Crawler\nURL IP-address Archive-date Content-type\n\n"
+    with pytest.raises(CorpusError, match="an ARC file, the format before WARC"):
+        _read(tmp_path / "old.arc", pack(old))

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -140,6 +142,54 @@ def test_zero_divides_what_it_says() -> None:
     assert [round(m.optimizer) for m in at] == [round(12 * count / 8)] * 3
     assert [round(m.gradients) for m in at] == [4 * count, round(4 * count / 8), round(4 * count / 8)]
     assert at[0].weights == at[1].weights == 2 * count and at[2].weights < count
+
+
+# A rank of four whose collectives move nothing, under DeepSpeed: bytes of the tensors that stand between the second backward pass
+# and its update, so that the optimizer has its state.
+ZERO = """
+import gc, json, os
+import torch
+from torch.testing._internal.distributed.fake_pg import FakeStore
+os.environ.update(DS_ACCELERATOR="cpu", LOCAL_RANK="0")
+torch.distributed.init_process_group("fake", rank=0, world_size=4, store=FakeStore())
+import deepspeed
+from model import engine as engines
+from model.config import ModelConfig
+deepspeed.init_distributed(dist_backend="gloo", verbose=False)
+def storages():
+    gc.collect()
+    return {t.untyped_storage()._cdata: t.untyped_storage() for t in gc.get_objects() if isinstance(t, torch.Tensor)}
+found, held = {}, []
+for precision, stage in CASES:
+    before = storages()
+    settings = engines.EngineSettings(stage, precision, 4, 1, 1, 1.0, 1e-3, 0.9, 0.95, 1e-8, 0.1)
+    engine = engines.build_engine(ModelConfig(SHAPE), settings, 0, torch.device("cpu"))
+    engine.train()
+    tokens = torch.zeros(1, 64, dtype=torch.long)
+    engines.backward(engine, engine(tokens, labels=tokens), 256)
+    engines.update(engine)
+    engines.backward(engine, engine(tokens, labels=tokens), 256)
+    found[precision + str(stage)] = sum(storage.nbytes() for key, storage in storages().items() if key not in before)
+    held += [before, engine]  # so that no address is given out again
+print("found", json.dumps(found))
+os._exit(0)
+"""
+
+
+@pytest.mark.launch
+def test_weights_gradients_and_optimizer_are_what_deepspeed_holds() -> None:
+    shape = {"dim": 128, "n_layers": 4, "n_heads": 4, "vocab_size": 512, "context_length": 64, "multiple_of": 32}
+    cases = [("bf16", 1), ("bf16", 2), ("bf16", 3), ("fp32", 0), ("fp32", 1), ("fp32", 2), ("fp32", 3)]
+    script = ZERO.replace("CASES", repr(cases)).replace("SHAPE", ", ".join(f"{name}={value}" for name, value in shape.items()))
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    found = json.loads(told.rpartition("found ")[2])
+    for precision, stage in cases:
+        memory = memory_per_gpu(ModelConfig(**shape), PretrainConfig(zero_stage=stage, precision=precision), 4, 1)
+        # Of the buffers, what is left after a pass: the last bucket's gradients; under ZeRO 3 the bucket, which is fp32.
+        element = 2 if precision == "bf16" else 4
+        left = 0 if stage == 0 else memory.buffers * (4 if stage == 3 else element) / (4 + element)
+        counted = memory.weights + memory.gradients + memory.optimizer + left
+        assert counted == pytest.approx(found[f"{precision}{stage}"], rel=0.03), (precision, stage)
 
 
 def test_teams_share_rows_and_what_is_spread_over_them() -> None:

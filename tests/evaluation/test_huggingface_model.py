@@ -5,7 +5,7 @@ import pytest
 from evaluation.huggingface_model import HuggingFaceModel
 from evaluation.language_model import windows
 from evaluation.multiple_choice import MultipleChoiceConfig, evaluate
-from evaluation.perplexity import PerplexityConfig, held_out_loss
+from evaluation.perplexity import HeldOutLossConfig, held_out_loss
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -61,7 +61,7 @@ def test_held_out_loss_is_over_tokens_and_bytes(model):
         {"source": "b", "text": "two three"},
         {"source": "b", "text": "never read"},
     ]
-    losses = held_out_loss(model, documents, PerplexityConfig(max_documents=2, batch_documents=2))
+    losses = held_out_loss(model, documents, HeldOutLossConfig(max_documents=2, batch_documents=2))
     assert list(losses) == ["a", "all", "b"] and losses["b"].documents == 2
     nats = {text: sum(model.token_losses([text])[0]) for text in ("one", "zwölf", "two three")}
     assert losses["all"].loss == pytest.approx(sum(nats.values()) / (3 + 6 + 9), abs=1e-4)

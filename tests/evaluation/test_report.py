@@ -164,3 +164,20 @@ def test_a_drawn_stage_stands_below_its_inputs_and_boxes_do_not_touch():
     rows = [sorted(x for x, y in place.values() if y == height) for height in {y for _, y in place.values()}]
     assert all(right - left >= int(boxes[0][3]) for row in rows for left, right in itertools.pairwise(row))
     assert text.count('class="edge"') == 6  # the circle, the loop and the unknown stage are left out
+
+
+def test_a_pretraining_that_went_back_says_where_and_why(run, tmp_path):
+    def page():
+        artifacts = {"pretrain": Artifact(run[0]["pretrain"].manifest, tmp_path)}
+        return to_html(report_data(artifacts, {"pretrain": "done"}, CarbonConfig(), "a run"))
+
+    steps = [json.dumps({"kind": "step", "step": step, "loss": 3.0}) for step in range(1, 5)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(steps))
+    assert "broke at step" not in page()
+    back = [
+        {"kind": "rollback", "step": 3, "from": at, "to": 2, "reason": f"a <b>loss</b> of nan at {at}", "skipped": skipped}
+        for at, skipped in ((4, 2), (1234, 1234))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*map(json.dumps, back), *steps]))
+    text = " ".join(Page(page()).texts)
+    assert "broke at step" in text and "a <b>loss</b> of nan at 4" in text and "1,234" in text

@@ -50,6 +50,15 @@ def test_the_page_and_the_answer_that_chat_gives(served):
     assert lines[-1]["tokens"] > 0 and call(server, "GET", "/etc/passwd")[0] == 404
 
 
+def test_an_answer_ends_before_a_stop_string(served):
+    whole = "".join(line.get("piece", "") for line in ask(served[0])[1])
+    mark = whole[3:5]
+    status, lines = ask(served[0], stop=[mark])
+    assert (
+        status == 200 and lines[-1]["finished"] and "".join(line.get("piece", "") for line in lines) == whole[: whole.index(mark)]
+    )
+
+
 def test_who_stops_listening_keeps_nobody_waiting(served):
     server, _ = served
     connection = HTTPConnection("127.0.0.1", server.server_port, timeout=30)

@@ -53,6 +53,22 @@ def test_folders_and_globs_are_all_their_files_and_bad_records_are_placed(raw: P
     }  # fmt: skip
 
 
+def test_files_of_one_name_in_two_folders_are_both_read(tmp_path: Path) -> None:
+    mit = "Permission is hereby granted, free of charge, to any person obtaining a copy of this software"
+    for n, year in enumerate(("2020", "2021")):
+        (tmp_path / year / "repo").mkdir(parents=True)
+        (tmp_path / year / "dump.json").write_text("\n".join(ROWS[20 * n : 20 * n + 20]))
+        (tmp_path / year / "repo" / "LICENSE").write_text(mit)
+        (tmp_path / year / "repo" / "a.py").write_text(f"def read(path):\n    return path.read_text({n})\n")
+    out = str(tmp_path / "out.parquet")
+    for source, inputs, rows in (
+        ("c4", ["2020/dump.json", "2021/dump.json", "2020/dump.json"], 40),
+        ("github", ["2020", "2021"], 2),
+    ):
+        assert clean(source, *(str(tmp_path / each) for each in inputs), "--out", out).exit_code == 0
+        assert len(set(pq.read_table(out)["id"].to_pylist())) == pq.read_metadata(out).num_rows == rows
+
+
 def test_a_limit_stops_early_and_bad_records_are_printed(raw: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     found = clean("c4", str(raw / "a.json.gz"), "--out", str(out), "--limit", "25")

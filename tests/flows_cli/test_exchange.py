@@ -48,14 +48,26 @@ def quipu(*arguments: object) -> str:
 
 
 def test_an_exported_model_says_the_same_in_transformers_and_comes_back_bit_for_bit(store: Store, tmp_path: Path) -> None:
-    from transformers import LlamaForCausalLM
+    from transformers import AutoTokenizer, LlamaForCausalLM
 
     said = quipu("export", "hf", "pretrain", tmp_path / "theirs", "--store", store.root)
-    assert said.startswith("pretrain/") and "4 files" in said
+    assert said.startswith("pretrain/") and "5 files" in said
     theirs = LlamaForCausalLM.from_pretrained(tmp_path / "theirs").eval()
     tokenizer = Tokenizer.load(tmp_path / "theirs" / "tokenizer.model")
     prompt = torch.tensor([tokenizer.encode("the colour of", bos=True)])
     expected = theirs.generate(prompt, max_new_tokens=12, do_sample=False)[0, prompt.shape[1] :].tolist()
+    reader = AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    for text in (
+        "the colour of",
+        " thing",
+        "",
+        "  in\n\n the  box\t? ",
+        "zwölf 12345 🙂 漢字",
+        "\n",
+        Path(__file__).read_text()[:1000],
+    ):
+        ids = tokenizer.encode(text, bos=True)
+        assert reader(text)["input_ids"] == ids and reader.decode(ids, skip_special_tokens=True) == tokenizer.decode(ids)
 
     said = quipu("import", "hf", tmp_path / "theirs", "--out", tmp_path / "ours")
     assert f"quipu adopt pretrain {tmp_path / 'ours'}" in said

@@ -66,6 +66,14 @@ def test_one_question_to_a_stage_a_fingerprint_and_a_folder(store):
     assert system != said.stdout
 
 
+def test_an_answer_ends_before_a_text_that_is_named(store):
+    options = ("--ask", "what is the colour?", "--max-new-tokens", "12", "--seed", "5")
+    whole = chat(store, "sft", *options).stdout[:-1]
+    mark = whole[3:5]
+    assert chat(store, "sft", *options, "--stop", "\\n\\n", "--stop", mark).stdout == whole[: whole.index(mark)].rstrip() + "\n"
+    assert "would end every answer" in chat(store, "sft", *options, "--stop", "").stderr
+
+
 def test_a_base_model_is_warned_of_and_continues_text(store):
     warned = chat(store, "pretrain", "--ask", "what?", "--max-new-tokens", "3")
     assert warned.exit_code == 0 and "--plain" in warned.stderr

@@ -36,7 +36,7 @@ def heartbeat_of(folder):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -1,8 +1,11 @@
 """The model against Hugging Face's Llama, an independent implementation, and against the papers' sizes."""
 
+import weakref
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from model.activation_checkpointing import checkpoint_activations
 from model.attention import attend, by_blocks
@@ -67,10 +70,19 @@ def test_a_preset_can_be_overridden_and_a_wrong_shape_is_refused():
         ModelConfig(n_kv_heads=3)
 
 
-@pytest.mark.parametrize("n_kv_heads", [4, 2])
-def test_logits_loss_and_gradients_equal_hugging_face(n_kv_heads, tmp_path):
+def scaled(name):
+    """A preset with a quarter of its heads, of eight dimensions each, and two layers."""
+    preset = ModelConfig(preset=name)
+    heads = preset.n_heads // 4
+    shape = {"dim": 8 * heads, "n_heads": heads, "n_kv_heads": heads * preset.n_kv_heads // preset.n_heads, "n_layers": 2}
+    return ModelConfig(preset=name, **shape, vocab_size=97, context_length=32, multiple_of=16, rope_theta=5000.0)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_logits_loss_and_gradients_equal_hugging_face(name, tmp_path):
     transformers = pytest.importorskip("transformers")
-    config = small(n_kv_heads, rope_theta=5000.0)
+    config = scaled(name)
+    assert (config.n_kv_heads < config.n_heads) == (name in ("llama2-34b", "llama2-70b"))
     model = noisy(config)
     save_model(model, config, tmp_path / "ours")
     export_hf(tmp_path / "ours", tmp_path / "theirs")
@@ -120,6 +132,40 @@ def test_loss_is_the_same_for_any_chunk_and_its_gradients_are_those_of_the_plain
         torch.testing.assert_close(each, token_losses(hidden @ weight.T, labels))
         for ours, theirs in zip(torch.autograd.grad(total, (hidden, weight)), expected):
             torch.testing.assert_close(ours, theirs)
+
+
+class Live(TorchDispatchMode):
+    """The most bytes that tensors made under it held at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.most, self._known = 0, 0, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        for storage in [t.untyped_storage() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]:
+            if storage._cdata not in given | self._known:
+                self._known.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+        return result
+
+    def _gone(self, key, size):
+        self._known.discard(key)
+        self.now -= size
+
+
+def test_the_loss_never_holds_the_logits_of_the_batch():
+    """Llama's vocabulary on 2048 tokens: the logits alone are 250 MiB, and the plain loss holds them three times."""
+    hidden, weight = torch.randn(2048, 16, requires_grad=True), torch.randn(32000, 16, requires_grad=True)
+    labels, logits = torch.randint(0, 32000, (2048,)), 2048 * 32000 * 4
+    with Live() as plain:
+        torch.nn.functional.cross_entropy(hidden @ weight.T, labels, reduction="sum").backward()
+    with Live() as ours:
+        cross_entropy_sum(hidden, weight, labels)[0].backward()
+    assert plain.most > 2 * logits and ours.most < logits / 4
 
 
 def packed(lengths, row=32):

@@ -41,7 +41,7 @@ def test_a_learning_rate_reruns_pretraining_and_what_follows(unbroken: Quipu) ->
     assert set(rerun.values()) == {"wait"}
     assert {"evaluate-pretrain", "sft", "reward-safety", "round2-ppo"} <= set(rerun)
     assert not any(name.startswith(BEFORE_TRAINING) for name in rerun)
-    assert changed["evaluate-pretrain"]["reason"] == "needs pretrain"
+    assert changed["evaluate-pretrain"]["reason"].startswith("needs pretrain")
 
 
 def test_the_rate_of_fine_tuning_reruns_sft_and_what_follows_only(unbroken: Quipu) -> None:

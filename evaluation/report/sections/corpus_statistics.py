@@ -22,7 +22,19 @@ _PRONOUNS = {
         ("third person", 0.9307),
     ),
 }
-_LANGUAGES = {"en": 0.8970, "unknown": 0.0838, "de": 0.0017, "fr": 0.0016, "sv": 0.0015, "zh": 0.0013, "es": 0.0013}  # Table 10
+_AXES = {  # L2 Table 9b, shares of all documents
+    "gender and sex": 0.0591,
+    "sexual orientation": 0.0667,
+    "nationality": 0.1483,
+    "race and ethnicity": 0.1951,
+    "religion": 0.0793,
+}
+_PERCENT = (  # L2 Table 10, whole
+    "en 89.70, unknown 8.38, de 0.17, fr 0.16, sv 0.15, zh 0.13, es 0.13, ru 0.13, nl 0.12, it 0.11, ja 0.10, pl 0.09,"
+    "pt 0.09, vi 0.08, uk 0.07, ko 0.06, ca 0.04, sr 0.04, id 0.03, cs 0.03, fi 0.03, hu 0.03, no 0.03, ro 0.03, bg 0.02,"
+    "da 0.02, sl 0.01, hr 0.01"
+)
+_LANGUAGES = {name: float(share) / 100 for name, share in (entry.split() for entry in _PERCENT.split(","))}
 _TOXIC = 0.002  # L2 §4.1: documents of 0.5 or more
 _SHOWN = 28  # languages, as many as Table 10 has
 _LEAST = 0.00005  # and no fewer than this share
@@ -67,8 +79,9 @@ def _identity(shares: Mapping[str, Mapping[str, Any]]) -> Markup:
     for axis, entry in sorted(everywhere.items(), key=lambda item: (-item[1]["share"], item[0])):
         top = ", ".join(f"{term} {percent(share)}" for term, share in entry["top"])
         by_source = [percent((shares[source].get(axis) or {}).get("share")) for source in sources]
-        rows.append([axis, percent(entry["share"]), top, *by_source])
-    columns = ["axis", "#of documents", "terms, of the documents that mention the axis", *(f"#{source}" for source in sources)]
+        rows.append([axis, percent(entry["share"]), percent(_AXES.get(axis), 2), top, *by_source])
+    terms = "terms, of the documents that mention the axis"
+    columns = ["axis", "#of documents", "#Llama 2", terms, *(f"#{source}" for source in sources)]
     return table(columns, rows, "Documents that mention terms of identity (L2 Table 9b)")
 
 

@@ -37,10 +37,9 @@ def stages(data: ReportData) -> Markup | None:
 
 def lineage(data: ReportData) -> Markup | None:
     """The graph of artifacts by the parents that their manifests name; checkpoints (`pretrain@100`) join their stage."""
-    made = [stage for stage in data.stages if stage.manifest]
+    made = [stage for stage in data.stages if stage.manifest and "@" not in stage.name]
     if not made:
         return None
-    names = {stage.name for stage in data.stages}
     nodes = {
         stage.name: Node(stage.name, f"{(stage.get('fingerprint') or '')[:_SHORT]} · {size(stage.bytes)}", stage.state)
         for stage in made
@@ -48,11 +47,11 @@ def lineage(data: ReportData) -> Markup | None:
     edges = []
     for stage in made:
         for parent in stage.get("parents") or []:
-            name = _stage_of(parent["stage"], names)
+            name = parent["stage"].split("@")[0]
             nodes.setdefault(name, Node(name, f"{parent['fingerprint'][:_SHORT]} · not of this run", "outside"))
-            if name != stage.name:
+            if name != stage.name and (name, stage.name) not in edges:
                 edges.append((name, stage.name))
-    waiting = len(data.stages) - len(made)
+    waiting = sum(not stage.manifest for stage in data.stages)
     return join(
         note(
             "Lines run from an artifact down to those made from it. "
@@ -82,7 +81,3 @@ def _failure(stage: StageReport, log: str | None) -> Markup:
 def _documents(stage: StageReport) -> str:
     rows_in, rows_out = stage.funnel.get("rows_in"), stage.funnel.get("rows_out")
     return f"{whole(rows_in)} → {whole(rows_out)}" if rows_in else NONE
-
-
-def _stage_of(name: str, names: set[str]) -> str:
-    return name.split("@")[0] if name not in names and name.split("@")[0] in names else name

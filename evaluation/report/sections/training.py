@@ -23,6 +23,7 @@ def training(data: ReportData) -> Markup | None:
         line_chart("Validation loss by source", by_source, unit="nats per token, held-out documents") if by_source else None,
         tag("div", _small_charts(stage), class_="grid-2"),
         losses_by_source(stage) if validation else None,
+        _rollbacks(stage),
     )
 
 
@@ -62,6 +63,12 @@ def _loss(data: ReportData, stage: StageReport) -> Markup:
         else ""
     )
     return join(chart, note(f"{explained}Every point drawn is a measured one; nothing is smoothed."))
+
+
+def _rollbacks(stage: StageReport) -> Markup | None:
+    """Where the run broke and what it left out for that; None when it never did."""
+    rows = [(f"{row['from']:,}", f"{row['to']:,}", f"{row['skipped']:,}", row["reason"]) for row in stage.rows("rollback")]
+    return table(["#broke at step", "#went back to", "#batches left out so far", "=why"], rows) if rows else None
 
 
 def _small_charts(stage: StageReport) -> list[Markup]:
