@@ -33,7 +33,9 @@ lint: setup ## format, lint and types
 bench: setup ## the figures of docs/performance.md
 	$(BIN)/python -m bench.spine
 	$(BIN)/python -m bench.train small
+	$(BIN)/python -m bench.zero small
 	$(BIN)/python -m bench.generate small small-alone
+	$(BIN)/python -m bench.gpu
 
 peers: .peers/.set-up ## the environment of the tools that bench.data compares with (about 1 GB)
 

@@ -10,7 +10,6 @@ A space after a call stays: TeX swallows it, but it is harmless in mathematics a
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from data.latex_definitions import (
     CONDITIONALS,
@@ -24,12 +23,12 @@ from data.latex_definitions import (
     without_braces,
 )
 from data.latex_reader import END_OF_FILE, MacroLimit, TokenReader, Tokens
+from data.latex_text_macros import TextMacros
 from data.latex_tokens import BLANKS, Raw, Span, Stops, pieces
 
 _BORDERS = {"{": 1, "\\begin": 1, "}": -1, "\\end": -1}
 _OPEN, _CLOSE = ["{"], ["}"]
 NO_STOPS = Stops(frozenset(), frozenset())
-Template = list[str | int]
 Load = Callable[[str], tuple[str, Tokens] | None]
 _DEPTH_OF_INPUTS = 20
 _STEPS_PER_TOKEN = 16  # tokens read back by nested calls; papers stay below 5
@@ -85,8 +84,7 @@ class _Expander(TokenReader):
         self.files: list[str] = []
         self.loaded: set[str] = set()
         self.special = {*_COMMANDS, *CONDITIONALS, *self.switches, END_OF_FILE}  # all that is more than text
-        self.simple: dict[str, tuple[str, int]] = {}  # macros that are mere text: the text as one token, its length in tokens
-        self.templates: dict[str, Template | None] = {}  # the same of macros with parameters; None: more than text
+        self.text = TextMacros(self.special, stops.commands)
         self.unforeseen = False  # a name was defined that may stand in a span
 
     def run(self, tokens: Tokens) -> Expansion:
@@ -115,23 +113,12 @@ class _Expander(TokenReader):
 
     def _emit_all(self, tokens: Tokens) -> None:
         """Emit tokens none of which is special, with the text of simple macros for their calls."""
-        if self.simple and not self.simple.keys().isdisjoint(tokens):
-            tokens = self._with_simple(tokens)
+        if self.text.called_in(tokens):
+            tokens, calls, steps = self.text.replaced(tokens)
+            self._count_calls(calls, steps)
         self.result.tokens += tokens
         self.uncounted.append(tokens)
         self._grow(sum(map(len, tokens)))
-
-    def _with_simple(self, tokens: Tokens) -> Tokens:
-        out, simple = Tokens(), self.simple
-        calls = steps = 0
-        for token in tokens:
-            if token in simple and type(token) is str:
-                token, size = simple[token]
-                calls += 1
-                steps += size
-            out.append(token)
-        self._count_calls(calls, steps)
-        return out
 
     def _groups(self) -> int:
         """How many groups are open here."""
@@ -191,7 +178,7 @@ class _Expander(TokenReader):
     def _call(self, token: str, macro: Macro) -> None:
         if not (macro.parameters or macro.opaque or macro.delimiters):
             self._push_body(macro, [])
-            self._simplify(token, macro.body)
+            self.text.learn(token, macro.body)
             return
         if self._filled(token, macro):
             return
@@ -218,23 +205,6 @@ class _Expander(TokenReader):
             raise MacroLimit(f"more than {self.max_expansions} macro calls")
         self.step(tokens)
 
-    def _simplify(self, name: str, body: Tokens) -> None:
-        """Let calls of a macro without parameters be replaced without a look at each, if its body is mere text."""
-        text = self._mere_text(body)
-        if text:
-            self.simple[name] = (text, len(body))
-            self.special.discard(name)
-
-    def _mere_text(self, body: Tokens) -> str:
-        """`body` as one token, if nothing in it can mean anything before the next definition; else nothing."""
-        known = (self.special, self.simple.keys(), self.stops.commands)
-        if not body or not all(names.isdisjoint(body) for names in known):
-            return ""
-        if any(type(token) is Raw or "\n" in token for token in body):
-            return ""
-        text = Span("".join(body))
-        return body[0] if len(body) == 1 else text if pieces(text) == body else ""
-
     def _filled(self, token: str, macro: Macro) -> bool:
         """Emit a macro with the groups right behind the call as its arguments, if all that is mere text."""
         if self.unforeseen or self.local or macro.delimiters or macro.opaque or macro.default is not None:
@@ -242,31 +212,13 @@ class _Expander(TokenReader):
         found = self.groups_ahead(macro.parameters)
         if found is None:
             return False
-        if token not in self.templates:
-            self.templates[token] = self._template(macro)
-        if (template := self.templates[token]) is None:
+        if (template := self.text.template(token, macro)) is None:
             return False
         values = self.pop_groups(found)
         self._count_calls(1, len(macro.body))
         parts = [values[part] if isinstance(part, int) else part for part in template]
         self._emit_all([part for part in parts if part])
         return True
-
-    def _template(self, macro: Macro) -> Template | None:
-        """The body of a macro: its text as tokens, and numbers of arguments (from 0)."""
-        out: Template = []
-        for is_parameter, run in groupby(macro.body, lambda token: token[0] == "#" and type(token) is not Raw):
-            part = list(run)
-            if is_parameter:
-                numbers = [int(token[1]) - 1 if len(token) == 2 and token[1].isdigit() else -1 for token in part]
-                if not all(0 <= number < macro.parameters for number in numbers):
-                    return None
-                out += numbers
-            elif text := self._mere_text(part):
-                out.append(text)
-            else:
-                return None
-        return out
 
     def _values(self, macro: Macro, taken: Tokens) -> list[Tokens] | None:
         values: list[Tokens] = []
@@ -416,21 +368,15 @@ class _Expander(TokenReader):
         self._watch_for(name)
 
     def _watch_for(self, name: str) -> None:
-        self._forget_simple()
+        self.text.forget()
         self.special.add(name)
         self.unforeseen = self.unforeseen or name not in self.stops.commands
-
-    def _forget_simple(self) -> None:
-        """A name means something else from now on; what is still simple shows at its next call."""
-        self.special.update(self.simple)
-        self.simple.clear()
-        self.templates.clear()
 
     def _close_group(self) -> None:
         self.uncounted.append(_CLOSE)
         while self.local and self.local[-1][0] > self._groups():
             _, name, macro = self.local.pop()
-            self._forget_simple()
+            self.text.forget()
             if macro is None:
                 self.macros.pop(name, None)
             else:

@@ -317,7 +317,7 @@ CALLS = "\\newcommand{\\m}[2]{\\x{#2}#1b}\\newcommand{\\k}{A b}\\k\\m{c}{\\k}"
 def test_calls_replaced_as_text_are_those_replaced_by_tokens(source: str, times: int) -> None:
     files, config = {"a.tex": HEAD + (source + CALLS) * times}, LatexConfig(max_expansions=2000)
     quick = _cleaned(files, config, tokenize)
-    with mock.patch("data.latex_macros._Expander._mere_text", lambda *_: ""):
+    with mock.patch("data.latex_text_macros.TextMacros._as_text", lambda *_: ""):
         assert _cleaned(files, config, tokenize) == quick
 
 

@@ -1,6 +1,7 @@
 """The estimate against the papers' own figures, and the count of activations against what PyTorch keeps."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -179,9 +180,10 @@ os._exit(0)
 @pytest.mark.launch
 def test_weights_gradients_and_optimizer_are_what_deepspeed_holds() -> None:
     shape = {"dim": 128, "n_layers": 4, "n_heads": 4, "vocab_size": 512, "context_length": 64, "multiple_of": 32}
-    cases = [("bf16", 1), ("bf16", 2), ("bf16", 3), ("fp32", 0), ("fp32", 1), ("fp32", 2), ("fp32", 3)]
+    cases = [("bf16", 1), ("bf16", 2), ("bf16", 3), ("fp32", 0), ("fp32", 2), ("fp32", 3)]
     script = ZERO.replace("CASES", repr(cases)).replace("SHAPE", ", ".join(f"{name}={value}" for name, value in shape.items()))
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=alone).stdout
     found = json.loads(told.rpartition("found ")[2])
     for precision, stage in cases:
         memory = memory_per_gpu(ModelConfig(**shape), PretrainConfig(zero_stage=stage, precision=precision), 4, 1)

@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -71,6 +72,12 @@ class Stage:
 
 def break_stop_and_finish(stage: Stage, reference: Path) -> None:
     """A rank is killed, the next attempt is cancelled, the third ends: as a run that nothing broke."""
+    kill_a_rank(stage)
+    stop_and_finish(stage, reference)
+
+
+def kill_a_rank(stage: Stage) -> None:
+    """The stage fails and says why, and nothing is left of it."""
     failed: list[str] = []
 
     def first() -> None:
@@ -89,6 +96,9 @@ def break_stop_and_finish(stage: Stage, reference: Path) -> None:
     assert failed and "a training rank was killed" in failed[0]
     wait_for(lambda: not stage.all_pids(), seconds=10)
 
+
+def stop_and_finish(stage: Stage, reference: Path) -> None:
+    """A stage that is cancelled saves; the next attempt ends as a run that nothing broke."""
     stage.cancel_at = 8
     with pytest.raises(Cancelled):
         stage.launch()
@@ -131,7 +141,7 @@ def test_what_a_launcher_needs_is_asked_for_in_a_line(tmp_path, monkeypatch):
 
 @pytest.mark.launch
 def test_deepspeeds_launcher_on_one_machine(two_rank_run, make_job, tmp_path):
-    break_stop_and_finish(Stage(make_job(tmp_path), Resources(launcher="deepspeed", ranks=2, grace_seconds=20)), two_rank_run)
+    stop_and_finish(Stage(make_job(tmp_path), Resources(launcher="deepspeed", ranks=2, grace_seconds=20)), two_rank_run)
 
 
 @pytest.mark.launch
@@ -147,14 +157,14 @@ def test_deepspeeds_launcher_on_two_hosts(two_rank_run, make_job, tmp_path):
 
 
 @pytest.fixture
-def allocation(tmp_path, monkeypatch):
+def allocation(monkeypatch):
     """Two nodes of a Slurm of our own, both on this machine, as environment variables of an allocation name them."""
     if missing := [name for name in ("slurmctld", "slurmd", "munged", "salloc") if not shutil.which(name, path=SLURM_PATH)]:
         pytest.skip(f"Slurm is not installed here ({', '.join(missing)})")
     if os.getuid():
         pytest.skip("slurmd needs root")
     monkeypatch.setenv("PATH", SLURM_PATH)
-    with slurm(tmp_path / "slurm", monkeypatch) as job:
+    with TemporaryDirectory(prefix="slurm-") as short, slurm(Path(short) / "s", monkeypatch) as job:  # sockets' paths are short
         monkeypatch.setenv("SLURM_JOB_ID", job)
         monkeypatch.setenv("SLURM_JOB_NODELIST", "127.0.0.[1-2]")
         yield

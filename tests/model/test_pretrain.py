@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -32,8 +33,9 @@ def weights_of(folder):
 
 
 def heartbeat_of(folder):
-    path = folder / "logs/heartbeat.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    with suppress(FileNotFoundError):  # a new start removes the old one
+        return json.loads((folder / "logs/heartbeat.json").read_text())
+    return {}
 
 
 def wait_for(condition, seconds=120):

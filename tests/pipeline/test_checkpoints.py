@@ -4,7 +4,11 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.pipeline.conftest import Quipu
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.launch, pytest.mark.xdist_group("pipeline")]
 
 BESIDE = ["evaluate-pretrain@*"]
 
