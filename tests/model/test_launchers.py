@@ -25,6 +25,12 @@ from tests.model.test_pretrain import assert_same_run, wait_for
 SLURM_PATH = os.environ["PATH"] + ":/usr/sbin"  # where daemons lie
 
 
+@pytest.fixture(autouse=True)
+def looked_at_often(monkeypatch):
+    """So short a training would be over between two looks."""
+    monkeypatch.setattr("tasks.launcher.POLL_SECONDS", 0.01)
+
+
 class Cancelled(Exception):
     """What the engine raises in a stage that is to stop."""
 
@@ -72,12 +78,6 @@ class Stage:
 
 def break_stop_and_finish(stage: Stage, reference: Path) -> None:
     """A rank is killed, the next attempt is cancelled, the third ends: as a run that nothing broke."""
-    kill_a_rank(stage)
-    stop_and_finish(stage, reference)
-
-
-def kill_a_rank(stage: Stage) -> None:
-    """The stage fails and says why, and nothing is left of it."""
     failed: list[str] = []
 
     def first() -> None:
@@ -96,9 +96,6 @@ def kill_a_rank(stage: Stage) -> None:
     assert failed and "a training rank was killed" in failed[0]
     wait_for(lambda: not stage.all_pids(), seconds=10)
 
-
-def stop_and_finish(stage: Stage, reference: Path) -> None:
-    """A stage that is cancelled saves; the next attempt ends as a run that nothing broke."""
     stage.cancel_at = 8
     with pytest.raises(Cancelled):
         stage.launch()
@@ -141,7 +138,7 @@ def test_what_a_launcher_needs_is_asked_for_in_a_line(tmp_path, monkeypatch):
 
 @pytest.mark.launch
 def test_deepspeeds_launcher_on_one_machine(two_rank_run, make_job, tmp_path):
-    stop_and_finish(Stage(make_job(tmp_path), Resources(launcher="deepspeed", ranks=2, grace_seconds=20)), two_rank_run)
+    break_stop_and_finish(Stage(make_job(tmp_path), Resources(launcher="deepspeed", ranks=2, grace_seconds=20)), two_rank_run)
 
 
 @pytest.mark.launch
