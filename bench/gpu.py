@@ -10,10 +10,9 @@ import gc
 import json
 import os
 import time
-from functools import partial
-from pathlib import Path
 from typing import Any
 
+from bench.our_engine import our_engine
 from model.config import ModelConfig, parameter_count
 from model.flops import FORMULA, mfu, peak_flops
 
@@ -45,19 +44,12 @@ def measure(config: ModelConfig, rows: int, precision: str = "bf16", zero_stage:
     import torch
 
     from model import engine as engines
-    from model.pretrain import prepare_model
-    from model.pretrain_config import PretrainConfig, PretrainJob
 
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     if not torch.distributed.is_initialized():
         engines.prepare_process(0, os.cpu_count() or 1, False)
-    settings = engines.EngineSettings(zero_stage, precision, rows, rows, 1, 1.0, 1e-4, 0.9, 0.95, 1e-5, 0.1)
-    pretrain = PretrainConfig.model_validate({"precision": precision, "zero_stage": zero_stage})
-    here = Path()
-    job = PretrainJob(rows=(here,), output=here, checkpoints=here, logs=here, model=config, pretrain=pretrain)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    engine = engines.build_engine(config, settings, 0, device, partial(prepare_model, job))
-    engine.train()
+    engine = our_engine(config, rows, rows, device, precision=precision, zero_stage=zero_stage)
     tokens = torch.randint(0, config.vocab_size, (rows, config.context_length + 1), device=device)
     times = []
     for _ in range(WARM_UP + STEPS):

@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.llama_shapes import BATCH, SHAPES, peer_model
+from bench.our_engine import our_engine
 from bench.turns import PEER_DIRECTORY, THREADS, main, run_worker
 
 STEPS, WARM_UP = 8, 2
@@ -30,24 +31,13 @@ LOADER_ROWS, SOURCES = 1 << 15, ("arxiv", "books", "c4", "commoncrawl", "github"
 
 def quipu(shape: str) -> dict[str, Any]:
     """Our engine, one rank."""
-    return _ours(shape, compile_layers=False)
-
-
-def _ours(shape: str, compile_layers: bool) -> dict[str, Any]:
-    from functools import partial
-
     from model import engine as engines
-    from model.pretrain import prepare_model
-    from model.pretrain_config import PretrainConfig, PretrainJob
 
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     device = engines.prepare_process(0, THREADS, True)
     rows, config = BATCH[shape], SHAPES[shape]
-    settings = engines.EngineSettings(0, "fp32", rows, rows, 1, 1.0, 1e-3, 0.9, 0.95, 1e-5, 0.1)
-    pretrain = PretrainConfig(precision="fp32", zero_stage=0, activation_checkpointing="none", compile=compile_layers)
-    here = Path()
-    job = PretrainJob(rows=(here,), output=here, checkpoints=here, logs=here, model=config, pretrain=pretrain)
-    engine = engines.build_engine(config, settings, 0, device, partial(prepare_model, job))
+    plain = {"precision": "fp32", "zero_stage": 0, "activation_checkpointing": "none"}
+    engine = our_engine(config, rows, rows, device, compile=False, **plain)
     tokens = _tokens(shape)
     labels = tokens.shape[0] * (tokens.shape[1] - 1)
 
@@ -55,7 +45,6 @@ def _ours(shape: str, compile_layers: bool) -> dict[str, Any]:
         engines.backward(engine, engine(tokens[:, :-1], tokens[:, 1:]), labels)
         engines.update(engine)
 
-    engine.train()
     found = _rate(shape, step)
     flops, slower, faster = _flops(shape) * found["rate"], *_matmul_rates()
     return {**found, "matmul": f"{flops / slower:.0%}", "matmul_fastest": f"{flops / faster:.0%}"}

@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from bench.llama_shapes import BATCH, SHAPES
+from bench.our_engine import our_engine
 from bench.turns import main
 
 RANKS, STEPS, WARM_UP = 2, 8, 2
@@ -35,15 +35,11 @@ def launched(side: str, shape: str) -> dict[str, Any]:
 def zero_2(shape: str) -> Callable[[], None]:
     """A step of the engine of pretraining."""
     from model import engine as engines
-    from model.pretrain import prepare_model
-    from model.pretrain_config import PretrainConfig, PretrainJob
 
     device = engines.prepare_process(0, 1, True)
-    rows, config, here = BATCH[shape], SHAPES[shape], Path()
-    settings = engines.EngineSettings(2, "fp32", rows, rows // RANKS, 1, 1.0, 1e-3, 0.9, 0.95, 1e-5, 0.1)
-    pretrain = PretrainConfig(precision="fp32", zero_stage=2, activation_checkpointing="none", compile=False)
-    job = PretrainJob(rows=(here,), output=here, checkpoints=here, logs=here, model=config, pretrain=pretrain)
-    engine = engines.build_engine(config, settings, 0, device, partial(prepare_model, job))
+    rows, config = BATCH[shape], SHAPES[shape]
+    plain = {"precision": "fp32", "zero_stage": 2, "activation_checkpointing": "none"}
+    engine = our_engine(config, rows, rows // RANKS, device, compile=False, **plain)
     tokens = _tokens(shape)
     labels = rows * config.context_length
 
@@ -51,7 +47,6 @@ def zero_2(shape: str) -> Callable[[], None]:
         engines.backward(engine, engine(tokens[:, :-1], tokens[:, 1:]), labels)
         engines.update(engine)
 
-    engine.train()
     return step
 
 
